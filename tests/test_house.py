@@ -201,6 +201,7 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
                         "plugins",
                         "privacy",
                         "runs",
+                        "versions",
                     ),
                     "studies",
                 )

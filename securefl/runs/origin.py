@@ -1,15 +1,20 @@
 """Continues training from a released model, on top of what its clients have spent."""
 
+from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from securefl import vector
 from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, SecureflError
 from securefl.privacy.accounting.calibration import MIN_SHARE_OF_TARGET
 from securefl.privacy.chain import noise_of, read_entries, seeded_mark
 from securefl.privacy.past import NO_PAST, Past, past_of
 from securefl.runs.cell import Cell
-from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.checkpoint import Checkpoint, load_checkpoint
 from securefl.runs.folder import LabelledCell, RunFolder
 from securefl.runs.lineage import seeded_runs
 from securefl.scenario import catalog
@@ -17,6 +22,10 @@ from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.scenario import Scenario
 
 Resolved = Mapping[str, Any]
+
+# Of [data], what may differ in a later version of a model: which records there are. The split seed
+# and the share that judges stay, so that a record that comes again is on the same side.
+OTHER_RECORDS = frozenset(("path", "digest", "share", "most", "arguments"))
 
 
 def origin_of(scenario: Scenario) -> Origin | None:
@@ -37,12 +46,21 @@ def origin_of(scenario: Scenario) -> Origin | None:
     _check_publication(scenario, earlier["channel"]["kind"])
     if scenario.claims_dp:
         _check_claim(scenario, earlier)
-    weights = load_checkpoint(cell.checkpoint).state.weights
+    checkpoint = load_checkpoint(cell.checkpoint)
+    weights = checkpoint.state.weights
+    if scenario.refine is not None:
+        _check_same_form(scenario, checkpoint)
     if not scenario.claims_dp:
         return Origin(weights, {})
     # Before the budget: seeded noise that passes for the system's would falsify the claim.
-    _check_noise(cell, earlier["privacy"]["noise"])
-    origin = Origin(weights, _spent(cell), seeded_runs(earlier, cell))
+    check_noise(cell, earlier["privacy"]["noise"])
+    spent = spent_in(cell)
+    seeded = seeded_runs(earlier, cell)
+    if scenario.refine is not None and scenario.refine.ledgers is not None:
+        spent = spent_by_all(Path(scenario.refine.ledgers), spent)
+        marks = chain.from_iterable(past.seeded for past in spent.values())
+        seeded = tuple(dict.fromkeys([*seeded, *marks]))
+    origin = Origin(weights, spent, seeded)
     _check_budget(scenario, origin)
     return origin
 
@@ -58,15 +76,20 @@ def _only_run(path: str) -> LabelledCell:
 
 
 def _check_same_training(scenario: Scenario, earlier: Resolved) -> None:
-    """Refuses other records or another model: spent budgets belong to records."""
+    """Refuses other records or another model: spent budgets belong to records.
+
+    A later version of a model may have other records of the same sites. Its ledgers are the sites',
+    so that a record which is in several versions pays for all of them.
+    """
     now = scenario.resolved()
     digest = now["data"]["digest"]
     if digest is not None and digest == earlier["data"].get("digest"):
         # The same records, wherever they lie, and whatever number this process gives an object.
         places = {key: earlier["data"].get(key) for key in ("name", "path")}
         now["data"] |= places
-    for table in ("data", "model"):
-        for key in sorted({*earlier[table], *now[table]}):
+    free = frozenset() if scenario.refine is None else OTHER_RECORDS
+    for table, ignored in (("data", free), ("model", frozenset[str]())):
+        for key in sorted({*earlier[table], *now[table]} - ignored):
             # A key that one version does not know counts as not set.
             before = earlier[table].get(key)
             here = now[table].get(key)
@@ -75,6 +98,17 @@ def _check_same_training(scenario: Scenario, earlier: Resolved) -> None:
                     f"init_from: {scenario.init_from} has {table}.{key} = {_shown(before)}, "
                     f"here it is {_shown(here)}; they must be equal"
                 )
+
+
+def _check_same_form(scenario: Scenario, checkpoint: Checkpoint) -> None:
+    """Refuses records for which the model would have other parameters. Raises ScenarioError."""
+    model = scenario.facts.model
+    # The model is without weights: its sizes alone count.
+    if not checkpoint.fits(torch.empty(vector.size(model)), vector.shapes(model)):
+        raise ScenarioError(
+            f"init_from: the model of {scenario.init_from} does not fit these records: they have "
+            "other features or classes"
+        )
 
 
 def _shown(value: object) -> object:
@@ -106,7 +140,9 @@ def _check_claim(scenario: Scenario, earlier: Resolved) -> None:
             "without noise, which no later noise hides"
         )
     here = scenario.resolved()["privacy"]
-    for key in ("unit", "delta", "records"):
+    # A later version has other records, and so another number of them.
+    constants = ("unit", "delta") if scenario.refine else ("unit", "delta", "records")
+    for key in constants:
         if before[key] != here[key]:
             raise ScenarioError(
                 f"init_from: {scenario.init_from} has privacy.{key} = {before[key]}, here it is "
@@ -114,7 +150,7 @@ def _check_claim(scenario: Scenario, earlier: Resolved) -> None:
             )
 
 
-def _check_noise(cell: Cell, declared: str) -> None:
+def check_noise(cell: Cell, declared: str) -> None:
     """Refuses a ledger under another kind of noise than its scenario declares.
 
     Raises:
@@ -143,7 +179,7 @@ def _check_budget(scenario: Scenario, origin: Origin) -> None:
         )
 
 
-def _spent(cell: Cell) -> dict[int, Past]:
+def spent_in(cell: Cell) -> dict[int, Past]:
     """Client -> what its ledger holds, once every head that the rounds noted is in it.
 
     A client that took no part has a ledger too, if it had spent something before.
@@ -157,4 +193,25 @@ def _spent(cell: Cell) -> dict[int, Past]:
                     f"init_from: the ledger {client}.jsonl of {cell.folder} was cut or replaced: "
                     "a head noted in rounds.jsonl is not in it"
                 )
+    return spent
+
+
+def spent_by_all(ledgers: Path, least: Mapping[int, Past]) -> dict[int, Past]:
+    """Returns client -> what it has spent on all versions of a model before this one.
+
+    Args:
+        ledgers: folder of the ledgers that go on from the last version's.
+        least: client -> what it spent on the version that training starts from.
+
+    Raises:
+        LedgerError: a ledger is damaged, or lacks something of what was spent.
+    """
+    spent = {int(file.stem): past_of(file) for file in sorted(ledgers.glob("*.jsonl"))}
+    for client, past in least.items():
+        booked = Counter(dict(spent.get(client, NO_PAST).events))
+        if not Counter(dict(past.events)) <= booked:
+            raise LedgerError(
+                f"refine.ledgers: the ledger {client}.jsonl in {ledgers} lacks releases of the "
+                "version that training starts from"
+            )
     return spent

@@ -24,6 +24,7 @@ from securefl.federation.values import Screen
 from securefl.learning import options, plan, sgd, steps
 from securefl.learning.algorithms import steps as changes
 from securefl.learning.algorithms.ditto import Ditto
+from securefl.learning.algorithms.ewc import Ewc
 from securefl.learning.algorithms.feddyn import FedDyn
 from securefl.learning.algorithms.fednova import FedNova
 from securefl.learning.algorithms.parts import head, norm_layers
@@ -81,10 +82,7 @@ RULES: Mapping[str, RuleEntry] = {
     ),
     # Of peers only: around a row of one's own.
     "nna": RuleEntry(
-        defenses.nna,
-        minimum_rows=defenses.nna_minimum_rows,
-        around=defenses.nna,
-        all_to_all=True,
+        defenses.nna, minimum_rows=defenses.nna_minimum_rows, around=defenses.nna, all_to_all=True
     ),
     "monna": RuleEntry(
         defenses.nna,
@@ -125,11 +123,7 @@ ATTACKS: Mapping[str, AttackEntry] = {
     "min_sum": AttackEntry(attacks.min_sum, sees=Sees.KNOWN, needs=("f",), several=True),
     "mimic": AttackEntry(attacks.mimic, sees=Sees.KNOWN, needs=("f",), several=True),
     "fang_krum": AttackEntry(
-        attacks.fang_krum,
-        sees=Sees.KNOWN,
-        needs=("f", "krum"),
-        omniscient=True,
-        against="krum",
+        attacks.fang_krum, sees=Sees.KNOWN, needs=("f", "krum"), omniscient=True, against="krum"
     ),
     "fang_trimmed_mean": AttackEntry(
         attacks.fang_trimmed_mean, sees=Sees.KNOWN, needs=("f", "generator"), several=True
@@ -235,6 +229,9 @@ ALGORITHMS: Mapping[str, AlgorithmEntry] = {
         personal=head,
     ),
     "ditto": AlgorithmEntry(changes.ditto, make=Ditto, pulled=True),
+    "ewc": AlgorithmEntry(
+        changes.ewc, adds=True, provided=("corrections",), make=Ewc, corrects=True, anchored=True
+    ),
 }
 DEFAULT_ALGORITHM = "fedavg"
 

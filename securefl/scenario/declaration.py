@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.data_table import KEYS, Data
+from securefl.scenario.refine_table import Refine
 from securefl.scenario.tables import (
     Attack,
     Channel,
@@ -70,6 +71,7 @@ class Declaration(Section):
     rehearsal: Rehearsal | None = None
     engine: Engine | None = None
     evaluate: Evaluate | None = None
+    refine: Refine | None = None
 
     @model_validator(mode="before")
     @classmethod

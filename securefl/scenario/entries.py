@@ -166,6 +166,7 @@ class AlgorithmEntry(_Single):
         pulled: whether each site trains a model of its own next to the global one.
         steps: the server's steps that it is defined with; None for all.
         adds_estimate: whether that step must add the estimate as it is.
+        anchored: whether it holds on to an earlier version's model, by its Fisher information.
     """
 
     function: Callable[..., Steps]
@@ -178,6 +179,7 @@ class AlgorithmEntry(_Single):
     pulled: bool = False
     steps: tuple[Callable[..., StepResult], ...] | None = None
     adds_estimate: bool = False
+    anchored: bool = False
 
     @property
     def averages(self) -> bool:

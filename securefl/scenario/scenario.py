@@ -16,6 +16,7 @@ from securefl.scenario.checks.engine import check_evaluation
 from securefl.scenario.checks.learning import check_model, check_step
 from securefl.scenario.checks.names import check_names
 from securefl.scenario.checks.privacy import check_privacy
+from securefl.scenario.checks.refine import check_refine
 from securefl.scenario.checks.regions import check_meetings
 from securefl.scenario.checks.topology import check_algorithm, check_topology
 from securefl.scenario.checks.training import check_training
@@ -59,6 +60,7 @@ class Scenario(Declaration):
         check_step(facts)
         check_topology(self, facts)
         check_evaluation(self, facts)
+        check_refine(self, facts)
         return self
 
     @property

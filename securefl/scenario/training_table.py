@@ -24,6 +24,10 @@ class Training(Section):
     model does, which lam pulls towards the global one. fine_tune trains the last global model at
     each site for so many epochs more, with any other algorithm.
 
+    ewc is for `securefl refine`. With so much strength it holds on to the parameters that mattered
+    for the earlier version, by each site's own Fisher information. A DP claim needs fisher_noise,
+    the noise multiplier of that information.
+
     schedule changes lr from round to round: constant (unless it is given), cosine (towards 0 at the
     end of all rounds) or step (times step_factor each time step_every rounds are over).
 
@@ -51,6 +55,8 @@ class Training(Section):
     head_epochs: Count | None = None
     personal: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     fine_tune: Count | None = None
+    strength: Annotated[float, Field(ge=0, le=1e9, strict=True)] | None = None
+    fisher_noise: Annotated[float, Field(ge=0.1, le=1e4, strict=True)] | None = None
     schedule: str | None = None
     step_every: Count | None = None
     step_factor: Annotated[float, Field(ge=1e-6, le=1, strict=True)] | None = None

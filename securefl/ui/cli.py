@@ -15,6 +15,7 @@ from securefl.ui.commands import (
     runs,
     site,
     studies,
+    versions,
 )
 from securefl.ui.commands.options import print_version
 
@@ -34,6 +35,10 @@ COMMANDS = (
     runs.validate,
     runs.run,
     runs.report,
+    versions.refine,
+    versions.rollback,
+    versions.drift,
+    versions.card,
     audits.audit,
     studies.bench,
     studies.compare,

@@ -158,6 +158,35 @@ def draw_clocks(path: Path, panels: Mapping[str, Mapping[str, Sequence[Curve]]])
     _keep(figure, path)
 
 
+def draw_drift(path: Path, curves: Mapping[str, Curve], metric: str) -> None:
+    """Draws a metric over the versions of a model, one line a site.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        curves: site -> versions, and the values measured there.
+        metric: its name.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    versions: set[float] = set()
+    for name, (numbers, values) in curves.items():
+        width = 2.0 if name == "all" else 1.0
+        axes.plot(numbers, values, marker="o", lw=width, ms=4, label=name)
+        versions.update(numbers)
+    axes.set(xlabel="version", ylabel=metric)
+    axes.set_xticks(sorted(versions))
+    for text in figure.legend(loc="outside right upper", fontsize="small").get_texts():
+        text.set_parse_math(False)
+    # Without salt and date the same values would give other bytes.
+    try:
+        with plt.rc_context({"svg.hashsalt": "securefl"}):
+            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    finally:
+        plt.close(figure)
+
+
 def draw_pairs(path: Path, pairs: Sequence[tuple[str, "Pictures"]]) -> None:
     """Draws a row of originals over a row of reconstructions for each attack, as SVG."""
     rows: list[tuple[str, Tensor]] = []

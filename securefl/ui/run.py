@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from securefl.audit.lint import examine
@@ -13,6 +13,7 @@ from securefl.federation.workers import unavailable
 from securefl.runs import api
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.names import cell_hash
+from securefl.runs.result import Result
 from securefl.runs.table import Row
 from securefl.scenario.scenario import Scenario, load_scenario
 from securefl.ui.display import Display
@@ -50,40 +51,10 @@ def run_scenario(
     if folder is None:
         folder = Path("runs") / f"{name}-{cell_hash(scenario.resolved())[:CHARACTERS_OF_A_HASH]}"
 
-    heartbeat = _Heartbeat(name, scenario, display)
-
-    def show_round(record: RoundRecord) -> None:
-        heartbeat.round = record.round + 1
-        display.progress(round_step(name, record, scenario.rounds))
-
-    def show_download(file: str, done: int, total: int | None) -> None:
-        display.progress(download_step(file, done, total))
-
-    def show_files(done: int, total: int) -> None:
-        display.progress(files_step(done, total))
-
-    reason = unavailable() if workers > 1 else ""
-    if reason:
-        display.line(reason)
-        workers = 1
     profile = Profile() if with_profile else None
-    display.start(name, unit="rounds", total=scenario.rounds)
-    try:
-        text = _text_with(path, overrides)
-        with watched(show_files):
-            result = api.run(
-                scenario,
-                folder,
-                text=text,
-                on_round=show_round,
-                on_bytes=show_download,
-                on_step=heartbeat.beat,
-                workers=workers,
-                profile=profile,
-            )
-    finally:
-        display.finished()
-    metrics = result.metrics
+    text = _text_with(path, overrides)
+    shown = ShownRun(name, display, workers, profile)
+    metrics = shown.play(scenario, folder, text).metrics
     display.table(f"{name}, {metrics['rounds']} rounds", [Row(name, [metrics])])
     if scenario.data.test_on == "validation":
         display.line(
@@ -94,6 +65,59 @@ def run_scenario(
     if profile is not None:
         _show_profile(profile, display)
     _show_mistakes(folder, display)
+
+
+@dataclass(frozen=True)
+class ShownRun:
+    """Runs scenarios, and shows how far they are.
+
+    Args:
+        name: of the run, for people.
+        display: shows the progress.
+        workers: processes that train clients.
+        profile: gets the cost of the rounds; None where nobody asks.
+    """
+
+    name: str
+    display: Display
+    workers: int = 1
+    profile: Profile | None = None
+
+    def play(self, scenario: Scenario, folder: Path, text: str) -> Result:
+        """Runs or resumes a scenario in a run folder, which keeps its text."""
+        name, display = self.name, self.display
+        heartbeat = _Heartbeat(name, scenario, display)
+
+        def show_round(record: RoundRecord) -> None:
+            heartbeat.round = record.round + 1
+            display.progress(round_step(name, record, scenario.rounds))
+
+        def show_download(file: str, done: int, total: int | None) -> None:
+            display.progress(download_step(file, done, total))
+
+        def show_files(done: int, total: int) -> None:
+            display.progress(files_step(done, total))
+
+        workers = self.workers
+        reason = unavailable() if workers > 1 else ""
+        if reason:
+            display.line(reason)
+            workers = 1
+        display.start(name, unit="rounds", total=scenario.rounds)
+        try:
+            with watched(show_files):
+                return api.run(
+                    scenario,
+                    folder,
+                    text=text,
+                    on_round=show_round,
+                    on_bytes=show_download,
+                    on_step=heartbeat.beat,
+                    workers=workers,
+                    profile=self.profile,
+                )
+        finally:
+            display.finished()
 
 
 class _Heartbeat:

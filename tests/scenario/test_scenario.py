@@ -95,6 +95,7 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
         "rehearsal": None,
         "engine": None,
         "evaluate": None,
+        "refine": None,
     }
     assert scenario.claims_dp
 

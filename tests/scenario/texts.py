@@ -66,6 +66,8 @@ PLAIN_STEPS = dict.fromkeys(
         "head_epochs",
         "personal",
         "fine_tune",
+        "strength",
+        "fisher_noise",
         "schedule",
         "step_every",
         "step_factor",

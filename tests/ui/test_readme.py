@@ -69,8 +69,8 @@ def commands(page: str) -> list[str]:
 
 
 STUDIES = "docs/studies.md"
-# test_own_data_page.py and test_labels_page.py have the files that these pages speak of.
-WITH_FILES = {"docs/own-data.md", "docs/labels.md"}
+# Each of these pages has a test of its own, with the files that the page speaks of.
+WITH_FILES = {"docs/own-data.md", "docs/labels.md", "docs/refine.md"}
 COMMANDS = list(
     dict.fromkeys(
         line for page in PAGES if page not in {STUDIES, *WITH_FILES} for line in commands(page)

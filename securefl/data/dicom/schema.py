@@ -17,7 +17,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from securefl.data.own.schema import SPLITS, Label, Range, Section, Splits
+from securefl.data.own.columns import Label, Range, Section
+from securefl.data.own.schema import SPLITS, Splits
 from securefl.data.task import Task
 
 MAX_SIDE = 4096

@@ -26,9 +26,11 @@ class Corrections:
         parameters: length of each vector.
         steps: client -> local steps that it takes in a round.
         personal: (parameters,), whether a coordinate stays at its client; None where none does.
+        anchored: whether all clients have an earlier model in common.
 
     Attributes:
         rows: client -> (parameters,), zero at first.
+        anchor: (parameters,), that model, zero at first; None without one.
     """
 
     def __init__(
@@ -38,13 +40,16 @@ class Corrections:
         *,
         steps: Mapping[int, int] | None = None,
         personal: Tensor | None = None,
+        anchored: bool = False,
     ) -> None:
         self._steps = {} if steps is None else steps
         self.personal = personal
         # Without a name: a process that is killed leaves nothing behind.
-        shared = mmap.mmap(-1, _FLOAT_BYTES * parameters * len(clients))
-        table = torch.frombuffer(shared, dtype=torch.float32).view(len(clients), parameters)
-        self.rows: dict[int, Tensor] = dict(zip(clients, table, strict=True))
+        rows = len(clients) + anchored
+        shared = mmap.mmap(-1, _FLOAT_BYTES * parameters * rows)
+        table = torch.frombuffer(shared, dtype=torch.float32).view(rows, parameters)
+        self.rows: dict[int, Tensor] = dict(zip(clients, table[: len(clients)], strict=True))
+        self.anchor: Tensor | None = table[-1] if anchored else None
         self._client: int | None = None
 
     @contextmanager

@@ -71,6 +71,7 @@ class Place:
         start: (d,), the initial global model.
         personal: trains a model of the client's own; None where the algorithm has none.
         silent: whether a failure of that training must not show, as under a claim.
+        fisher: (parameters,), the Fisher information of an earlier version; None without one.
     """
 
     client: int
@@ -80,6 +81,7 @@ class Place:
     start: Tensor
     personal: Pulled | None = None
     silent: bool = False
+    fisher: Tensor | None = None
 
 
 class Server(Protocol):

@@ -83,6 +83,22 @@ def ditto(optimizer: Steps, *, lam: float) -> Steps:
     return optimizer
 
 
+def ewc(
+    optimizer: Steps,
+    *,
+    strength: float,
+    corrections: Corrections,
+    fisher_noise: float | None = None,
+) -> Steps:
+    """Adds strength x F_i x (w - w*) to every gradient: it holds on to what mattered before.
+
+    fisher_noise is the noise multiplier of F_i, which was drawn where F_i was measured.
+
+    Source: Kirkpatrick et al., PNAS 2017, equation 3; the gradient of its penalty.
+    """
+    return Anchored(optimizer, corrections, strength)
+
+
 def changed(make: MakeOptimizer, algorithm: Callable[[Steps], Steps]) -> MakeOptimizer:
     """Returns what makes an optimizer whose steps an algorithm changes."""
     return lambda parameters, lr: algorithm(make(parameters, lr))
@@ -141,6 +157,41 @@ class Corrected:
         for p, part in self._parts:
             if p.grad is not None:
                 p.grad.add_(part)
+        self._optimizer.step()
+
+
+class Anchored:
+    """An optimizer whose gradients pull towards an earlier model, each coordinate by its weight.
+
+    Args:
+        optimizer: takes the steps; its parameters that train are those of the corrections.
+        corrections: have the weights of the client that trains, and the earlier model.
+        strength: of the pull, >= 0.
+    """
+
+    def __init__(self, optimizer: Steps, corrections: Corrections, strength: float) -> None:
+        if corrections.anchor is None:
+            raise ValueError("ewc pulls towards an earlier model, and there is none")
+        self._optimizer = optimizer
+        self._strength = strength
+        self.param_groups: list[dict[str, Any]] = optimizer.param_groups
+        weights = _by_parameter(optimizer, corrections.current)
+        anchors = _by_parameter(optimizer, corrections.anchor)
+        self._parts = [
+            (p, weight.view_as(p).to(p.device), anchor.view_as(p).to(p.device))
+            for (p, weight), (_, anchor) in zip(weights, anchors, strict=True)
+        ]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients."""
+        self._optimizer.zero_grad(set_to_none)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Moves every parameter that has a gradient."""
+        for p, weight, anchor in self._parts:
+            if p.grad is not None:
+                p.grad.add_(weight * (p - anchor), alpha=self._strength)
         self._optimizer.step()
 
 

@@ -7,7 +7,7 @@ from securefl.scenario.scenario import Scenario
 from securefl.scenario.shared import check_algorithm, check_own_data
 
 # The keys of a scenario that name no experiment between sites.
-_SIMULATED = ("attack", "rehearsal", "init_from", "engine", "topology")
+_SIMULATED = ("attack", "rehearsal", "init_from", "refine", "engine", "topology")
 
 
 def check_deployable(scenario: Scenario) -> None:

@@ -24,6 +24,7 @@ from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.assemble.data import load_data
+from securefl.scenario.assemble.fisher import fisher_of
 from securefl.scenario.assemble.ledgers import Origin, open_ledgers
 from securefl.scenario.assemble.public import ServerParts, server_parts
 from securefl.scenario.assemble.trainers import (
@@ -76,6 +77,7 @@ class Parts(ServerParts):
                 start=start,
                 personal=pulled.get(client),
                 silent=self.scenario.claims_dp,
+                fisher=fisher_of(self.scenario, client),
             )
             trainers[client] = algorithm.at_client(trainer, place)
         return trainers

@@ -109,6 +109,7 @@ def local_training(
             parameters,
             steps=steps,
             personal=None if personal is None else personal[:parameters],
+            anchored=scenario.facts.algorithm.anchored,
         )
     bends = {}
     for client in examples:

@@ -1,0 +1,1 @@
+"""Model cards: what a version of a model is, how good, at what price, and who saw what."""

@@ -1,0 +1,100 @@
+"""The limits of a model, as sentences that follow from the facts of its run."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from securefl.runs.metrics import RunMetrics
+
+FEW_RECORDS = 100  # of a test set, below which an interval of an accuracy is 20 points wide
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The facts that limits follow from.
+
+    Attributes:
+        scenario: resolved.
+        metrics: of the run.
+        end: why the run ended early; empty where it did not.
+        is_audited: whether an audit lies in the run folder.
+        later: whether there are later versions.
+        mistakes: sentences of the lint.
+    """
+
+    scenario: Mapping[str, Any]
+    metrics: RunMetrics
+    end: str
+    is_audited: bool
+    later: bool
+    mistakes: tuple[str, ...]
+
+
+def limits(ground: Ground) -> Iterator[str]:
+    """Yields one sentence a limit."""
+    yield from _of_privacy(ground)
+    yield from _of_channel(ground.scenario)
+    yield from _of_figures(ground)
+    yield from _of_run(ground)
+
+
+def _of_privacy(ground: Ground) -> Iterator[str]:
+    metrics, scenario = ground.metrics, ground.scenario
+    if metrics.get("epsilon") is None:
+        yield "No differential privacy is claimed: the model may tell about single records."
+    else:
+        yield (
+            "Epsilon is for one record, over this version and all before it, released or not."
+            " Somebody with several records is protected less."
+        )
+        if scenario["data"].get("grouped"):
+            yield "The records have groups, such as patients: epsilon is not for a whole group."
+        if metrics.get("noise") == "seeded":
+            yield "Noise came from a seed: anybody with the seed can remove it."
+        yield (
+            "Figures on test records were computed without noise. Epsilon does not cover them, so"
+            " that these records have to be public or consented."
+        )
+    if ground.later:
+        yield "Later versions of this model have spent more: see the card of the last one."
+    if not ground.is_audited:
+        yield "Not audited: nobody measured what an adversary learns."
+    for mistake in ground.mistakes:
+        yield f"The lint says: {mistake}."
+
+
+def _of_channel(scenario: Mapping[str, Any]) -> Iterator[str]:
+    kind = scenario["channel"]["kind"]
+    if kind == "plain":
+        yield "The channel is plain: the server sees every update."
+    if kind == "ckks":
+        yield "A client that shows its key to the server opens every update."
+
+
+def _of_figures(ground: Ground) -> Iterator[str]:
+    metrics, data = ground.metrics, ground.scenario["data"]
+    if data.get("test_on") == "validation":
+        yield "Judged on validation records, which are for choosing, not for results."
+    if data.get("held_out") is None:
+        yield "No site was held out: how the model does at another site was not measured."
+    records = {"all sites": metrics.get("records")}
+    records |= {name: site.get("records") for name, site in metrics.get("sites", {}).items()}
+    for name, count in records.items():
+        if count is not None and count < FEW_RECORDS:
+            yield f"Only {count} test records at {name}: its figures are uncertain."
+    if not metrics.get("sites"):
+        yield "Test records belong to no site: the quality at each site was not measured."
+    yield "Intervals are about the choice of test records alone, not about other sites or times."
+
+
+def _of_run(ground: Ground) -> Iterator[str]:
+    metrics, scenario = ground.metrics, ground.scenario
+    if ground.end:
+        yield f"The run ended early: {ground.end}."
+    if metrics.get("abandoned"):
+        yield f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned."
+    for client, reason in metrics.get("left_out", {}).items():
+        yield f"Client {client} took no part: {reason}."
+    if scenario.get("attack") is not None:
+        yield f"An attack was simulated: {scenario['attack']['name']}."
+    yield "This was a run in one place; between hospitals, each site's own policy decides."

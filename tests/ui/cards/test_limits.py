@@ -1,0 +1,72 @@
+"""Limits follow from the facts of a run."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from securefl.runs.metrics import checked_metrics
+from securefl.ui.cards.limits import Ground, limits
+
+SCENARIO: dict[str, Any] = {
+    "data": {"name": "heart"},
+    "channel": {"kind": "masked"},
+    "attack": None,
+}
+METRICS: dict[str, Any] = {
+    "accuracy": 0.8,
+    "records": 500,
+    "rounds": 9,
+    "abandoned": 0,
+    "epsilon": 2.0,
+}
+METRICS |= {"noise": "system", "sites": {"a": {"records": 300}, "b": {"records": 99}}}
+GROUND = Ground(SCENARIO, checked_metrics(METRICS), "", True, False, ())
+
+
+def of(ground: Ground) -> str:
+    return "\n".join(limits(ground))
+
+
+def with_metrics(**changes: object) -> Ground:
+    return replace(GROUND, metrics=checked_metrics({**METRICS, **changes}))
+
+
+def with_scenario(**changes: object) -> Ground:
+    return replace(GROUND, scenario={**SCENARIO, **changes})
+
+
+@pytest.mark.parametrize(
+    ("ground", "sentence"),
+    [
+        (with_metrics(epsilon=None), "No differential privacy is claimed"),
+        (with_metrics(noise="seeded"), "Noise came from a seed"),
+        (with_metrics(abandoned=2), "2 of 9 rounds were abandoned."),
+        (with_metrics(left_out={"3": "no key"}), "Client 3 took no part: no key."),
+        (with_metrics(sites={}), "Test records belong to no site"),
+        (replace(GROUND, end="no budget"), "The run ended early: no budget."),
+        (replace(GROUND, is_audited=False), "Not audited"),
+        (replace(GROUND, later=True), "Later versions of this model have spent more"),
+        (replace(GROUND, mistakes=("x is wrong",)), "The lint says: x is wrong."),
+        (with_scenario(channel={"kind": "plain"}), "the server sees every update"),
+        (with_scenario(channel={"kind": "ckks"}), "shows its key to the server"),
+        (with_scenario(data={"test_on": "validation"}), "Judged on validation records"),
+        (with_scenario(data={"grouped": True}), "not for a whole group"),
+        (with_scenario(attack={"name": "zero"}), "An attack was simulated: zero."),
+    ],
+    ids=range(14),
+)
+def test_a_fact_makes_its_sentence_and_its_absence_does_not(ground: Ground, sentence: str) -> None:
+    assert sentence in of(ground)
+    assert sentence not in of(GROUND)
+
+
+def test_few_test_records_are_named_at_their_site() -> None:
+    assert "Only 99 test records at b" in of(GROUND)
+    assert "test records at a" not in of(GROUND)
+    assert "test records at all sites" not in of(GROUND)
+
+
+def test_a_held_out_site_takes_a_limit_away() -> None:
+    assert "No site was held out" in of(GROUND)
+    assert "No site was held out" not in of(with_scenario(data={"held_out": 1}))
