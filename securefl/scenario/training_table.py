@@ -25,7 +25,8 @@ class Training(Section):
     each site for so many epochs more, with any other algorithm.
 
     schedule changes lr from round to round: constant (unless it is given), cosine (towards 0 at the
-    end of all rounds) or step (times step_factor each time step_every rounds are over).
+    end of all rounds) or step (times step_factor each time step_every rounds are over, or once each
+    number of rounds in step_at is over).
 
     class_weights has a factor for each class, which scales the loss of its records; where records
     have several labels, that of the label where a record has it. Under a claim they are declared
@@ -53,6 +54,7 @@ class Training(Section):
     fine_tune: Count | None = None
     schedule: str | None = None
     step_every: Count | None = None
+    step_at: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)] | None = None
     step_factor: Annotated[float, Field(ge=1e-6, le=1, strict=True)] | None = None
     class_weights: tuple[Moderate, ...] | None = None
     physical_batch: Count | None = None

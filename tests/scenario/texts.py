@@ -68,6 +68,7 @@ PLAIN_STEPS = dict.fromkeys(
         "fine_tune",
         "schedule",
         "step_every",
+        "step_at",
         "step_factor",
         "class_weights",
         "physical_batch",
