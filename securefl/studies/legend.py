@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from securefl.runs.table import title_of
 from securefl.studies.expand import Row, data_tables
+from securefl.studies.fields import NOT_RUN
 from securefl.studies.judges import Judges
 from securefl.studies.questions import Differences, judged_by
 from securefl.studies.scores import Scores
@@ -27,6 +28,10 @@ def legend(
         yield (
             "Noise is seeded, so that the tables can be made again; "
             "anybody with the seed can subtract it."
+        )
+    if any(not scores.of(row, "records") for row in scores.long):
+        yield (
+            f"Rows that say {NOT_RUN!r} take hours; `securefl bench {study.name} --long` runs them."
         )
     if study.compare is not None:
         yield _differences(study, compared)

@@ -140,7 +140,7 @@ REFUSED: list[tuple[str, str]] = [
     ),
     (
         'schedule = "step", step_factor = 0.5, step_at = []',
-        "training.step_at: tuple should have at least 1 item",
+        "training.step_at: list should have at least 1 item",
     ),
     (
         'schedule = "step", step_factor = 0.5, step_at = [0, 2]',

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from securefl.errors import SecureflError
+from securefl.errors import ScenarioError, SecureflError
 from securefl.ui.commands.completion import complete_list
+from securefl.ui.commands.options import drawn
 
 
 def ls(
@@ -18,12 +19,47 @@ def ls(
             autocompletion=complete_list,
         ),
     ] = None,
-    folder: Annotated[Path, typer.Argument(help="Where to look for runs.")] = Path("runs"),
+    name: Annotated[
+        str | None,
+        typer.Argument(help="With data: a data set. With runs: the folder, runs by default."),
+    ] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            "--preview",
+            metavar="FILE.svg",
+            help="Draw sixteen images of a public data set, or three planes of a volume.",
+        ),
+    ] = None,
 ) -> None:
     """List what a scenario can name, or the runs in a folder."""
     from securefl.ui.listing import listing, wrapped
 
-    for line in listing(what, folder):
+    if name is not None and what not in ("data", "runs"):
+        raise ScenarioError(f"ls: {what!r} takes no name; remove {name!r}")
+    if preview is not None and (what != "data" or name is None):
+        raise ScenarioError("--preview draws one data set: securefl ls data NAME --preview FILE")
+    if what == "data" and name is not None:
+        _data_set(name, preview)
+        return
+    for line in listing(what, Path(name or "runs")):
+        print(wrapped(line))
+
+
+def _data_set(name: str, preview: Path | None) -> None:
+    """Shows one data set, and draws its images where that was asked for."""
+    from securefl.ui.data_set import data_set, first_images
+    from securefl.ui.listing import wrapped
+
+    lines = list(data_set(name))
+    if preview is not None:
+        with drawn(preview, option="--preview"):
+            pictures = first_images(name)
+            from securefl.ui.figures import draw_images
+
+            draw_images(preview, pictures)
+        lines.append(f"wrote {preview}")
+    for line in lines:
         print(wrapped(line))
 
 
