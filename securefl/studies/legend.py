@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from securefl.runs.table import title_of
 from securefl.studies.expand import Row, data_tables
-from securefl.studies.fields import NOT_RUN
+from securefl.studies.fields import NOT_RUN, spread
 from securefl.studies.judges import Judges
 from securefl.studies.questions import Differences, judged_by
 from securefl.studies.scores import Scores
@@ -29,7 +29,12 @@ def legend(
             "Noise is seeded, so that the tables can be made again; "
             "anybody with the seed can subtract it."
         )
-    if any(not scores.of(row, "records") for row in scores.long):
+    if study.table.published:
+        yield (
+            "Published rows are as printed in Yang et al. (MedMNIST v2, Scientific Data 2023): "
+            "their own models and training, no DP, all training records in one place."
+        )
+    if any(spread(scores, row, study.metrics[0]) == NOT_RUN for row in scores.long):
         yield (
             f"Rows that say {NOT_RUN!r} take hours; `securefl bench {study.name} --long` runs them."
         )

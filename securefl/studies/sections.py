@@ -37,7 +37,7 @@ class Override(Section):
     @model_validator(mode="after")
     def _sets_something(self) -> "Override":
         if not self.set and not self.by_seed and not self.long:
-            raise ValueError("sets nothing: give set, by_seed or long = true")
+            raise ValueError("sets nothing: give set or by_seed, or long = true")
         return self
 
 

@@ -173,13 +173,8 @@ def draw_images(path: Path, images: "Images") -> None:
     """
     columns = min(IMAGES_IN_A_ROW, len(images.pixels))
     rows = math.ceil(len(images.pixels) / columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(1.6 * columns, 1.7 * rows + 0.5),
-        squeeze=False,
-        layout="constrained",
-    )
+    size = (1.6 * columns, 1.7 * rows + 0.5)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, label, image in zip(axes.flat, images.labels, images.pixels, strict=False):
