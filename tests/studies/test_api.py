@@ -124,7 +124,7 @@ def test_what_is_no_study_is_refused(tmp_path: Path, given: Any, sentence: str) 
 
 @pytest.mark.parametrize("numbers", [{"jobs": 0}, {"jobs": -1}, {"max_cells": 0}])
 def test_a_study_that_would_run_no_cell_at_once_is_refused(
-    tmp_path: Path, numbers: dict[str, int]
+    tmp_path: Path, numbers: dict[str, Any]
 ) -> None:
     with pytest.raises(ScenarioError, match="must be at least 1, got"):
         securefl.study(STUDY).run(tmp_path / "run", **numbers)
