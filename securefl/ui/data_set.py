@@ -119,7 +119,7 @@ def _planes(name: str, entry: DataEntry, volume: Tensor) -> Images:
 
 def _entry(name: str) -> DataEntry:
     if name not in catalog.DATA:
-        raise ScenarioError(
-            f"ls data: there is no public data set {name!r}; `securefl ls data` lists them"
-        )
+        full = published.PREFIX + name
+        hint = f"write {full}" if full in catalog.DATA else "`securefl ls data` lists them"
+        raise ScenarioError(f"ls data: there is no public data set {name!r}; {hint}")
     return catalog.DATA[name]

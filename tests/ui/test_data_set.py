@@ -93,6 +93,7 @@ def test_a_set_without_published_figures_is_one_line(tmp_path: Path) -> None:
     [
         (["rules", "krum"], "ls: 'rules' takes no name; remove 'krum'"),
         (["data", "hart"], "there is no public data set 'hart'; `securefl ls data` lists them"),
+        (["data", "octmnist"], "no public data set 'octmnist'; write medmnist:octmnist"),
         (["data", "table"], "there is no public data set 'table'"),
         (["data", "--preview", "p.svg"], "--preview draws one data set: securefl ls data NAME"),
         (["runs", "x", "--preview", "p.svg"], "--preview draws one data set"),
