@@ -28,7 +28,7 @@ from benchmarks.speed import process
 from securefl.data.task import Task
 from securefl.learning.clipping.arithmetic import clip_factors
 from securefl.learning.clipping.recorder import Recorder
-from securefl.learning.models.images import resnet18
+from securefl.learning.models.residual import resnet18
 from securefl.privacy.noise.gaussian import DRAWS_PER_NORMAL, hardened_normal
 from securefl.rng import Keystream
 

@@ -18,7 +18,7 @@ from benchmarks.speed import process
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.learning.dp_sgd import DpSgd
-from securefl.learning.models.images import resnet18
+from securefl.learning.models.residual import resnet18
 from securefl.learning.options import StepOptions
 from securefl.learning.plan import DpPlan
 from securefl.rng import seeded_keystream

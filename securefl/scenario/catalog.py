@@ -29,7 +29,6 @@ from securefl.learning.algorithms.fednova import FedNova
 from securefl.learning.algorithms.parts import head, norm_layers
 from securefl.learning.algorithms.personal import Personal
 from securefl.learning.algorithms.scaffold import Scaffold
-from securefl.learning.models import images, linear
 from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trainer
 from securefl.learning.stacked.dp_sgd import StackedDpSgd
@@ -37,7 +36,6 @@ from securefl.learning.stacked.sgd import StackedSgd
 from securefl.scenario.entries import (
     AlgorithmEntry,
     AttackEntry,
-    ModelEntry,
     OptimizerEntry,
     PrefilterEntry,
     RuleEntry,
@@ -46,16 +44,10 @@ from securefl.scenario.entries import (
     StepEntry,
     TrainerEntry,
 )
+from securefl.scenario.models import MODELS as MODELS
 from securefl.scenario.topology_entry import TopologyEntry, one_an_inner_round, several_a_round
 
 OWN_DATA = FORMS  # of a user's own records
-
-MODELS: Mapping[str, ModelEntry] = {
-    "logistic": ModelEntry(linear.logistic, provided=("generator",)),
-    "mlp": ModelEntry(linear.mlp, provided=("generator",)),
-    "cnn": ModelEntry(images.cnn, provided=("generator",)),
-    "resnet18": ModelEntry(images.resnet18, provided=("generator",)),
-}
 
 RULES: Mapping[str, RuleEntry] = {
     "mean": RuleEntry(

@@ -34,8 +34,9 @@ def descriptions(table: str) -> Iterator[Description]:
     Raises:
         LookupError: the catalog has no such table, or a name in it has no source.
     """
-    for key, value in _items(table):
-        fields = _fields(value)
+    home = _home(table)
+    for key, value in _items(home, table):
+        fields = _fields(home, value)
         provided: set[str] = set()
         for field in PROVIDED_FIELDS:
             if field in fields:
@@ -43,7 +44,7 @@ def descriptions(table: str) -> Iterator[Description]:
         sentences = []
         arguments: list[str] = []
         for field in _described(fields):
-            module, name = _path(fields[field])
+            module, name = _path(home, fields[field])
             function = _function(module, name)
             docstring = ast.get_docstring(function) or ""
             sentence, _, _ = docstring.partition("\n")
@@ -54,9 +55,15 @@ def descriptions(table: str) -> Iterator[Description]:
         yield Description(key, tuple(sentences), tuple(keys))
 
 
-def _items(table: str) -> Iterator[tuple[str, ast.expr]]:
-    """Yields key and value of a dictionary literal of the catalog."""
-    for node in _tree(CATALOG).body:
+def _home(table: str) -> str:
+    """Returns the module with a table: the catalog, or one that it imports the table from."""
+    home, _, _ = _imports(CATALOG).get(table, f"{CATALOG}.").rpartition(".")
+    return home
+
+
+def _items(home: str, table: str) -> Iterator[tuple[str, ast.expr]]:
+    """Yields key and value of a dictionary literal in a module."""
+    for node in _tree(home).body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.value, ast.Dict):
             continue
         if isinstance(node.target, ast.Name) and node.target.id == table:
@@ -67,10 +74,10 @@ def _items(table: str) -> Iterator[tuple[str, ast.expr]]:
     raise LookupError(f"{CATALOG} has no table {table}")
 
 
-def _fields(value: ast.expr) -> dict[str, ast.expr]:
+def _fields(home: str, value: ast.expr) -> dict[str, ast.expr]:
     """Returns field -> expression of an entry such as `RuleEntry(defenses.mean, weighted=True)`."""
     if not isinstance(value, ast.Call):
-        raise LookupError(f"{CATALOG} holds something that is no entry: {ast.unparse(value)}")
+        raise LookupError(f"{home} holds something that is no entry: {ast.unparse(value)}")
     is_attack = ast.unparse(value.func) == "AttackEntry"
     positional = POSITIONAL_ATTACK_FIELDS if is_attack else ("function",)
     fields = dict(zip(positional, value.args, strict=False))
@@ -85,10 +92,10 @@ def _described(fields: dict[str, ast.expr]) -> list[str]:
     return [field for field in ("function", *ATTACK_FIELDS) if field in fields]
 
 
-def _path(value: ast.expr) -> tuple[str, str]:
+def _path(home: str, value: ast.expr) -> tuple[str, str]:
     """Returns the module and the name behind an expression such as `defenses.krum`."""
     alias, _, name = ast.unparse(value).rpartition(".")
-    return _imports(CATALOG)[alias], name
+    return _imports(home)[alias], name
 
 
 @cache

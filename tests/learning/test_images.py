@@ -14,7 +14,8 @@ from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models import linear
-from securefl.learning.models.images import cnn, resnet18
+from securefl.learning.models.images import cnn
+from securefl.learning.models.residual import resnet18
 from securefl.scenario.assemble.trainers import build_model
 from securefl.scenario.scenario import parse_scenario
 
@@ -50,27 +51,6 @@ def test_every_model_reads_every_kind_of_image_and_opacus_takes_it(
     assert ModuleValidator.validate(model, strict=False) == []
 
 
-def test_resnet18_reads_2d_images_and_opacus_takes_it() -> None:
-    model = resnet18(COLOUR, generator=fresh())
-    assert model(images(COLOUR)).shape == (3, 5)
-    assert ModuleValidator.validate(model, strict=False) == []
-
-
-def test_convolutions_of_resnet18_start_as_he_et_al_do() -> None:
-    # Normal with variance 2 / (kernel x outgoing channels), so that the gradient keeps its size
-    # where channels double.
-    model = resnet18(COLOUR, generator=fresh())
-    wide = [
-        layer.weight.detach()
-        for layer in model.modules()
-        if isinstance(layer, nn.Conv2d) and layer.weight.numel() > 1e5
-    ]
-    assert len(wide) == 12
-    for weight in wide:
-        variance = 2 / (weight[0, 0].numel() * len(weight))
-        assert float(weight.std()) == pytest.approx(variance**0.5, rel=0.02)
-
-
 def test_the_number_of_coordinates_by_hand() -> None:
     # conv 1x9x4+4, norm 8, conv 4x9x8+8, norm 16, linear 8x16x1+1
     assert vector.to_vector(small(GREY)).numel() == 40 + 8 + 296 + 16 + 129
@@ -82,19 +62,8 @@ def test_the_number_of_coordinates_by_hand() -> None:
     assert vector.to_vector(resnet18(ten, generator=fresh())).numel() == 11_173_962
 
 
-def test_the_images_size_decides_the_stem_of_resnet18_but_not_the_size_of_the_cnn() -> None:
+def test_the_images_size_does_not_decide_the_size_of_the_cnn() -> None:
     large = Task(features=224 * 224, classes=2, image=(1, 224, 224))
-    small_stem, large_stem = resnet18(GREY, generator=fresh()), resnet18(large, generator=fresh())
-    assert [type(layer) for layer in small_stem][:3] == [nn.Conv2d, nn.GroupNorm, nn.ReLU]
-    assert small_stem[0].kernel_size == (3, 3)
-    assert large_stem[0].kernel_size == (7, 7)
-    assert isinstance(large_stem[3], nn.MaxPool2d)
-    features: list[tuple[int, ...]] = []
-    for model, task in ((small_stem, GREY), (large_stem, large)):
-        pool = next(layer for layer in model if isinstance(layer, nn.AdaptiveAvgPool2d))
-        pool.register_forward_hook(lambda layer, given, out: features.append(tuple(given[0].shape)))
-        model(images(task, 1))
-    assert features == [(1, 512, 4, 4), (1, 512, 7, 7)]
     sizes = {len(vector.to_vector(cnn(task, generator=fresh()))) for task in (large, GREY)}
     assert len(sizes) == 1
 
@@ -125,26 +94,6 @@ def test_gradients_are_those_of_one_example_at_a_time(task: Task) -> None:
             of_example(small(task), task, inputs, labels, place), single[place], strict=True
         ):
             assert torch.allclose(part, expected, rtol=1e-3, atol=1e-5)
-
-
-def test_resnet_gradients_are_those_of_one_example_at_a_time() -> None:
-    labels, inputs = torch.tensor([0, 1]), images(GREY, 2)
-    model: Any = resnet18(GREY, generator=fresh())
-    GREY.loss(model(inputs[:1]), labels[:1]).backward()  # type: ignore[no-untyped-call]
-    single = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    parts = of_example(resnet18(GREY, generator=fresh()), GREY, inputs, labels, 0)
-    for part, expected in zip(parts, single, strict=True):
-        assert torch.allclose(part, expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max()))
-
-
-def test_residual_blocks_add_their_shortcut() -> None:
-    # With the body's last norm at zero a block is its shortcut alone.
-    model: Any = resnet18(GREY, generator=fresh())
-    block = model[3]
-    with torch.no_grad():
-        block.body[4].weight.zero_()
-    x = torch.randn(2, 64, 5, 5)
-    assert torch.equal(block(x), torch.relu(x))
 
 
 def test_the_seed_decides_the_initial_weights_and_nothing_else_does() -> None:
@@ -231,12 +180,6 @@ def test_images_need_not_be_square() -> None:
             "breastmnist",
             "28 pixels are too few for 5",
         ),
-        ('"resnet18"', "organmnist3d", "resnet18 takes 2-D images; use cnn for 3-D"),
-        (
-            '{ name = "resnet18", channels = [8] }',
-            "breastmnist",
-            "resnet18 takes no parameters, got 'channels'",
-        ),
     ],
 )
 def test_a_network_that_does_not_fit_the_images_is_refused(
@@ -246,11 +189,6 @@ def test_a_network_that_does_not_fit_the_images_is_refused(
     with pytest.raises(ScenarioError) as refusal:
         parse_scenario(text)
     assert message in str(refusal.value)
-
-
-def test_resnet18_refuses_records_that_are_no_images() -> None:
-    with pytest.raises(ValueError, match="resnet18 takes images, these records are 15 numbers"):
-        resnet18(Task(features=15, classes=2), generator=fresh())
 
 
 def test_a_scenario_is_checked_without_memory_for_the_weights_and_builds_the_same_model() -> None:

@@ -16,9 +16,9 @@ from securefl.learning import options
 from securefl.learning.clipping.gradients import Outer
 from securefl.learning.clipping.recorder import BatchGradients
 from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer
-from securefl.learning.models import images
 from securefl.learning.models.images import cnn
 from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.models.residual import resnet18
 from securefl.learning.options import StepOptions
 from securefl.learning.plan import DpPlan
 from securefl.learning.sgd import SgdTrainer
@@ -39,10 +39,7 @@ from tests.paths import ROOT
 
 
 def narrow_resnet18() -> nn.Module:
-    widths = tuple(width // 8 for width in images.RESNET18_WIDTHS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "RESNET18_WIDTHS", widths)
-        return images.resnet18(IMAGES, generator=seeded())
+    return resnet18(IMAGES, width=8, generator=seeded())
 
 
 MODELS: dict[str, tuple[Task, Callable[[], nn.Module]]] = {

@@ -14,8 +14,8 @@ UNKNOWN: list[tuple[str, str]] = [
         "data.name: there is no 'hart', did you mean 'heart'? known: heart, digits",
     ),
     (
-        'model = { name = "resnet" }',
-        "model.name: there is no 'resnet', did you mean 'resnet18'? known: logistic, mlp",
+        'model = { name = "resnet1" }',
+        "model.name: there is no 'resnet1', did you mean 'resnet18'? known: logistic, mlp",
     ),
     ('training = { kind = "adam" }', "training.kind: there is no 'adam'; known: sgd, dp_sgd"),
     (
@@ -109,7 +109,7 @@ def test_all_unknown_names_are_listed_one_a_line() -> None:
     with pytest.raises(ScenarioError, match=r"\S") as refused:
         parse_scenario(text)
     assert str(refused.value).splitlines() == [
-        "model.name: there is no 'mpl'; known: logistic, mlp, cnn, resnet18",
+        "model.name: there is no 'mpl'; known: " + ", ".join(catalog.MODELS),
         "defense.rule: there is no 'Krum', did you mean 'krum'? known: " + ", ".join(catalog.RULES),
         "server.step: there is no 'sgd'; known: " + ", ".join(catalog.STEPS),
     ]

@@ -29,7 +29,8 @@ def test_every_key_and_every_name_is_on_the_page() -> None:
 def test_defaults_bounds_and_choices_are_told() -> None:
     lines = page().splitlines()
     assert "| `rounds` | a whole number, at least 1 and at most 1e+06 | 20 |" in lines
-    assert "| `name` | `logistic` or `mlp` or `cnn` or `resnet18` | `logistic` |" in lines
+    models = " or ".join(f"`{name}`" for name in catalog.MODELS)
+    assert f"| `name` | {models} | `logistic` |" in lines
     assert "| `krum` | `f` |" in lines
     assert (
         "| `prefilters` | a list of `nearest_neighbor_mixing` or `adaptive_clipping` or "

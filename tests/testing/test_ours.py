@@ -37,7 +37,12 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "model_replacement": {**BACKDOOR, "boost": 3.0},
     "constrain_and_scale": {**BACKDOOR, "boost": 3.0, "anchor": 0.5},
 }
-OF_IMAGES = ("cnn", "resnet18")
+# Networks for images, with parameters that make them small.
+OF_IMAGES: dict[str, dict[str, Any]] = {
+    "cnn": {},
+    "resnet18": {"width": 4},
+    "resnet50": {"width": 4},
+}
 TABLE = Task(features=6, classes=3)
 IMAGES = Task(features=2 * 8 * 8, classes=2, image=(2, 8, 8))
 TARGETS = Task(features=6, targets=((0.0, 1.0),))
@@ -60,15 +65,14 @@ def models() -> Iterator[Any]:
     """Every model with the tasks that it takes, with and without noise."""
     for name, private in product(catalog.MODELS, (False, True)):
         for task in (IMAGES,) if name in OF_IMAGES else (TABLE, IMAGES, TARGETS):
-            # The gradients of single records take ResNet-18 a quarter of a minute.
-            slow = [pytest.mark.slow] if private and name == "resnet18" else []
-            yield pytest.param(name, private, task, marks=slow)
+            yield pytest.param(name, private, task)
 
 
 @pytest.mark.parametrize(("name", "private", "task"), list(models()))
 def test_a_model_of_ours_keeps_the_contract(name: str, private: bool, task: Task) -> None:
     def build(task: Task) -> nn.Module:
-        return catalog.MODELS[name].function(task, generator=torch.default_generator)
+        parameters = OF_IMAGES.get(name, {})
+        return catalog.MODELS[name].function(task, generator=torch.default_generator, **parameters)
 
     check_model(ModelEntry(build), task=task, private=private)
 

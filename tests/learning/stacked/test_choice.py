@@ -12,8 +12,9 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from securefl import vector
-from securefl.learning.models.images import cnn, resnet18
+from securefl.learning.models.images import cnn
 from securefl.learning.models.linear import mlp
+from securefl.learning.models.residual import resnet18
 from securefl.learning.options import StepOptions, adam, sgd
 from securefl.learning.plan import LocalTraining
 from securefl.learning.stacked.choice import MAX_CLIENTS, STEP_BYTES, stack_size, unstackable
