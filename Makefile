@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-topologies bench-tuning clean
+.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-published bench-robust bench-secagg bench-topologies bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -109,6 +109,10 @@ bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (abou
 bench-images: setup ## the study of medical images; SECUREFL_DATA names the folder of the MedMNIST files (about 20 minutes)
 	$(BIN)/securefl bench images --out runs/images
 	$(BIN)/python -m benchmarks.publish runs/images
+
+bench-published: setup ## the published training on MedMNIST with a narrow net; SECUREFL_DATA as above (about 15 minutes; the full net: --long)
+	$(BIN)/securefl bench published --out runs/published
+	$(BIN)/python -m benchmarks.publish runs/published
 
 bench-poisoning: setup ## eight defences against seven attacks; SECUREFL_DATA as above (about 40 minutes)
 	$(BIN)/securefl bench poisoning --out runs/poisoning

@@ -18,9 +18,11 @@ SCRIPT = """
 from securefl.runs.environment import code_hash
 from securefl.studies.find import shipped_studies
 from securefl.data.heart import load_heart
+from securefl.data.published import figures_of, means
 import securefl
 print(securefl.__file__, code_hash(), *shipped_studies())
 load_heart(partition="natural", split_seed=0)
+assert figures_of("medmnist:breastmnist") and means()
 """
 
 COMMANDS = [

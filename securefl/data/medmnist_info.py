@@ -114,6 +114,11 @@ def sizes(name: str) -> tuple[int, ...]:
     return tuple(sorted(entry.md5s))
 
 
+def kind(name: str) -> str:
+    """Returns the kind of task that a set has, in MedMNIST's words."""
+    return _table()[name].kind
+
+
 def source(name: str, size: int = SMALLEST_SIDE) -> Source:
     """Returns the published facts about one set in one size; both must exist."""
     entry = _table()[name]

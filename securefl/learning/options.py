@@ -69,9 +69,27 @@ def cosine(round: int, *, rounds: int) -> float:
     return (1 + math.cos(math.pi * round / rounds)) / 2
 
 
-def step(round: int, *, step_every: int, step_factor: float) -> float:
-    """Multiplies the learning rate by step_factor each time step_every rounds are over."""
-    return step_factor ** (round // step_every)
+def step(
+    round: int,
+    *,
+    step_factor: float,
+    step_every: int | None = None,
+    step_at: tuple[int, ...] | None = None,
+) -> float:
+    """Multiplies the learning rate by step_factor at some rounds.
+
+    Args:
+        round: from 0.
+        step_factor: of every step.
+        step_every: a step each time so many rounds are over.
+        step_at: a step once so many rounds are over, for each entry. One of the two is given.
+    """
+    steps = 0
+    if step_every is not None:
+        steps = round // step_every
+    if step_at is not None:
+        steps = sum(rounds_over <= round for rounds_over in step_at)
+    return step_factor**steps
 
 
 @dataclass(frozen=True)

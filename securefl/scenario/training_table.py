@@ -29,7 +29,8 @@ class Training(Section):
     the noise multiplier of that information.
 
     schedule changes lr from round to round: constant (unless it is given), cosine (towards 0 at the
-    end of all rounds) or step (times step_factor each time step_every rounds are over).
+    end of all rounds) or step (times step_factor each time step_every rounds are over, or once each
+    number of rounds in step_at is over).
 
     class_weights has a factor for each class, which scales the loss of its records; where records
     have several labels, that of the label where a record has it. Under a claim they are declared
@@ -59,6 +60,7 @@ class Training(Section):
     fisher_noise: Annotated[float, Field(ge=0.1, le=1e4, strict=True)] | None = None
     schedule: str | None = None
     step_every: Count | None = None
+    step_at: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)] | None = None
     step_factor: Annotated[float, Field(ge=1e-6, le=1, strict=True)] | None = None
     class_weights: tuple[Moderate, ...] | None = None
     physical_batch: Count | None = None

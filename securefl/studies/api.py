@@ -20,7 +20,7 @@ from securefl.studies.expand import expand
 from securefl.studies.find import find_study
 from securefl.studies.grid import Grid
 from securefl.studies.request import request_for
-from securefl.studies.running import fetch_missing
+from securefl.studies.running import fetch_missing, rows_to_skip
 from securefl.studies.study import Study, load_study, parse_study
 
 
@@ -59,7 +59,12 @@ class GivenStudy:
     text: str
 
     def run(
-        self, out: Path | str, *, jobs: int | None = None, max_cells: int | None = None
+        self,
+        out: Path | str,
+        *,
+        jobs: int | None = None,
+        max_cells: int | None = None,
+        long: bool = False,
     ) -> StudyResult:
         """Runs the missing cells in worker processes, and returns the results of all.
 
@@ -67,6 +72,7 @@ class GivenStudy:
             out: run folder; made if absent, continued if it holds a study of this name.
             jobs: worker processes; by default one for each CPU.
             max_cells: cells to run at most; None for all.
+            long: whether rows that take hours run, too.
 
         Raises:
             ScenarioError: a cell is no valid scenario, `out` holds something else, or a number is
@@ -84,7 +90,8 @@ class GivenStudy:
         path = Path(out)
         planned = expand(self.study, remember=user_cache().remember)
         request = request_for(self.study.name, self.text, planned, path, ())
-        grid = Grid(RunFolder.create(path, request), request)
+        skipped = rows_to_skip(self.study, long=long)
+        grid = Grid(RunFolder.create(path, request), request, skipped)
         with grid.folder.held():
             grid.folder.ask(request)
             fetch_missing(grid, quiet)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from securefl.data.published import figures_of
 from securefl.errors import ScenarioError
 from securefl.privacy.remember import Remember
 from securefl.scenario.overrides import place
@@ -93,6 +94,7 @@ def expand(study: Study, *, remember: Remember) -> tuple[Planned, ...]:
     _check_size(study)
     _check_axes_are_apart(study)
     _check_labels(study)
+    _check_published(study)
     written = json.dumps(study.model_dump(mode="json"))  # the order of axes and keys counts
 
     fresh: list[dict[str, Any]] = []
@@ -136,6 +138,19 @@ def rows(study: Study) -> Iterator[Row]:
         for levels in itertools.product(*crossed.values()):
             by_axis = dict(zip(crossed, levels, strict=True))
             yield Row(by_axis, baseline, study.name)
+
+
+def long_rows(study: Study) -> frozenset[str]:
+    """Returns the labels of the rows whose cells run only where that is asked for."""
+    choices = [
+        study.choice(override.when, "override.when") for override in study.override if override.long
+    ]
+    return frozenset(
+        row.label
+        for row in rows(study)
+        if (row.baseline is not None and row.baseline.long)
+        or any(row.is_on(choice) for choice in choices)
+    )
 
 
 def data_tables(study: Study, row: Row) -> list[Mapping[str, Any]]:
@@ -213,6 +228,18 @@ def _check_labels(study: Study) -> None:
     label, count = labels.most_common(1)[0]
     if count > 1:
         raise ScenarioError(f"two rows would be called {label!r}; name the levels apart")
+
+
+def _check_published(study: Study) -> None:
+    """Refuses to show published figures where there are none for any row."""
+    if not study.table.published:
+        return
+    names = {str(table.get("name")) for row in rows(study) for table in data_tables(study, row)}
+    if not any(map(figures_of, names)):
+        raise ScenarioError(
+            "table.published has no effect: nothing is published here about the study's data sets; "
+            "remove it"
+        )
 
 
 def _check_axes_are_apart(study: Study) -> None:

@@ -18,6 +18,8 @@ from securefl.studies.statistics import Comparison
 
 COUNTS = ("records", "rounds", "bytes_up")  # metrics that are printed without decimals
 
+NOT_RUN = "not run"  # a row that takes hours, and that nobody asked for
+
 
 def spread(scores: Scores, row: str, metric: str) -> str:
     """Returns mean and standard error with the cells that are missing, or why there is none."""
@@ -25,8 +27,9 @@ def spread(scores: Scores, row: str, metric: str) -> str:
     values = scores.of(row, metric).values()
     measured = [value for value in values if value is not None]
     if not values:
-        failed = states[CellState.FAILED]
-        return f"failed ({failed})" if failed else "missing"
+        if failed := states[CellState.FAILED]:
+            return f"failed ({failed})"
+        return NOT_RUN if row in scores.long else "missing"
     # A mean over some of the seeds would be compared with means over all of them.
     if len(measured) < len(values):
         return NOT_MEASURED

@@ -72,10 +72,17 @@ def title(use: Use) -> str:
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a study in a folder."""
+    """The cells of a study in a folder.
+
+    Attributes:
+        folder: where they lie.
+        request: the cells, and the rows that use them.
+        skipped: labels of rows that are not to be run now; their ended cells count all the same.
+    """
 
     folder: RunFolder
     request: Request
+    skipped: frozenset[str] = frozenset()
 
     def first_uses(self) -> dict[str, Use]:
         """Returns cell -> its first use, in order; rows can share a cell."""
@@ -88,8 +95,18 @@ class Grid:
         """Returns cell -> its state, read from the folder now."""
         return {cell: self._state(cell) for cell in self.first_uses()}
 
+    def set_aside(self, states: States | None = None) -> set[str]:
+        """Returns the cells of skipped rows alone that have not ended.
+
+        Args:
+            states: as `states` returned them; read again if None.
+        """
+        states = self.states() if states is None else states
+        wanted = {use.cell for use in self.request.uses if use.label not in self.skipped}
+        return {cell for cell, state in states.items() if cell not in wanted and not state.ended}
+
     def missing(self, states: States | None = None) -> list[Use]:
-        """Returns the first use of every cell that has not ended, in the order to run them.
+        """Returns the first use of every cell that is to be run, in the order to run them.
 
         All rows come with their first missing seed, then all with their second: a study that is
         stopped early compares rows on equal seeds.
@@ -98,7 +115,12 @@ class Grid:
             states: as `states` returned them; read again if None.
         """
         states = self.states() if states is None else states
-        missing = [use for cell, use in self.first_uses().items() if not states[cell].ended]
+        aside = self.set_aside(states)
+        missing = [
+            use
+            for cell, use in self.first_uses().items()
+            if not (states[cell].ended or cell in aside)
+        ]
         seeds_before: Counter[tuple[str, str]] = Counter()
         turns = []
         for use in missing:
@@ -115,7 +137,7 @@ class Grid:
         among: Collection[str] | None = None,
         states: States | None = None,
     ) -> Tally:
-        """Counts the cells while nothing runs.
+        """Counts the cells while nothing runs, without those that are set aside.
 
         Args:
             failed: cells that failed without being able to write so themselves.
@@ -123,6 +145,8 @@ class Grid:
             states: as `states` returned them; read again if None.
         """
         states = dict(self.states() if states is None else states)
+        for cell in self.set_aside(states):
+            del states[cell]
         for cell in failed:
             if not states[cell].ended:
                 states[cell] = CellState.FAILED

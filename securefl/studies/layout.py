@@ -53,14 +53,18 @@ class Layout(Section):
         sections: the axis whose levels are sections of the page.
         columns: the axis whose levels are columns; the table then shows the first metric only.
         heat_map: whether a figure of the columns is published next to the table.
+        published: whether published figures of the data sets follow the rows.
     """
 
     sections: str | None = None
     columns: str | None = None
     heat_map: bool = False
+    published: bool = False
 
     @model_validator(mode="after")
     def _has_columns(self) -> "Layout":
         if self.heat_map and self.columns is None:
             raise ValueError("heat_map needs columns")
+        if self.published and self.columns is not None:
+            raise ValueError("published needs one row a line: remove columns")
         return self

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from securefl.runs.table import title_of
 from securefl.studies.expand import Row, data_tables
+from securefl.studies.fields import NOT_RUN, spread
 from securefl.studies.judges import Judges
 from securefl.studies.questions import Differences, judged_by
 from securefl.studies.scores import Scores
@@ -27,6 +28,15 @@ def legend(
         yield (
             "Noise is seeded, so that the tables can be made again; "
             "anybody with the seed can subtract it."
+        )
+    if study.table.published:
+        yield (
+            "Published rows are as printed in Yang et al. (MedMNIST v2, Scientific Data 2023): "
+            "their own models and training, no DP, all training records in one place."
+        )
+    if any(spread(scores, row, study.metrics[0]) == NOT_RUN for row in scores.long):
+        yield (
+            f"Rows that say {NOT_RUN!r} take hours; `securefl bench {study.name} --long` runs them."
         )
     if study.compare is not None:
         yield _differences(study, compared)

@@ -6,8 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from securefl.data.download import OnBytes
-from securefl.errors import BudgetExceeded, SecureflError
+from securefl.errors import BudgetExceeded, ScenarioError, SecureflError
+from securefl.studies.expand import long_rows
 from securefl.studies.grid import Grid, Tally
+from securefl.studies.study import Study
+
+
+def rows_to_skip(study: Study, *, long: bool) -> frozenset[str]:
+    """Returns the rows that are not to be run.
+
+    Args:
+        study: marks the rows that take hours.
+        long: whether they are asked for.
+
+    Raises:
+        ScenarioError: they are asked for, and there are none.
+    """
+    marked = long_rows(study)
+    if long and not marked:
+        raise ScenarioError(f"--long has no effect: no row of {study.name!r} is long; remove it")
+    return frozenset() if long else marked
 
 
 def fetch_missing(grid: Grid, on_bytes: OnBytes) -> None:

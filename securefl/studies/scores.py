@@ -26,11 +26,13 @@ class Scores:
         values: metric -> row -> seed -> value; None is not measured.
         states: row -> the states of its cells.
         seeded: the rows with noise from a seed.
+        long: the rows that run only where that is asked for.
     """
 
     values: Mapping[str, Mapping[str, Mapping[int, float | None]]]
     states: Mapping[str, tuple[str, ...]]
     seeded: frozenset[str]
+    long: frozenset[str] = frozenset()
 
     def of(self, row: str, metric: str) -> Mapping[int, float | None]:
         """Returns seed -> value; empty where the row has no such metric."""

@@ -26,16 +26,18 @@ class Override(Section):
         set: the keys.
         by_seed: key -> one value for each seed of the study, in their order, such as a learning
             rate that was tuned for each split.
+        long: whether these cells take hours, so that they run only where that is asked for.
     """
 
     when: Keys
     set: Keys = Field(default={})
     by_seed: dict[str, list[Any]] = Field(default={})
+    long: bool = False
 
     @model_validator(mode="after")
     def _sets_something(self) -> "Override":
-        if not self.set and not self.by_seed:
-            raise ValueError("sets nothing: give set or by_seed")
+        if not self.set and not self.by_seed and not self.long:
+            raise ValueError("sets nothing: give set or by_seed, or long = true")
         return self
 
 
@@ -54,12 +56,14 @@ class Baseline(Section):
         set: the keys that it sets.
         cross: the axes that it is crossed with, or a table of axes with some levels each.
         average: one key and its values; the row is the mean over them, weighted by test records.
+        long: whether its cells take hours, so that they run only where that is asked for.
     """
 
     label: Annotated[str, Field(min_length=1)]
     set: Keys = Field(default={})
     cross: Annotated[Keys, BeforeValidator(_with_all_levels)] = Field(default={})
     average: dict[str, list[Any]] = Field(default={})
+    long: bool = False
 
     @field_validator("average")
     @classmethod

@@ -148,6 +148,8 @@ class Study(Section):
             self.labels(axis, "table")
         if self.table.sections is not None and self.table.sections == self.table.columns:
             raise ValueError(f"table: sections and columns cannot both be {self.table.columns!r}")
+        if self.table.published and not {"accuracy", "auc"} & {*self.metrics}:
+            raise ValueError("table.published shows accuracy and auc: add one to metrics")
         if self.table.heat_map and self.metrics[0] in IN_UNITS_OF_TARGETS:
             raise ValueError(
                 f"table.heat_map colours shares, and {self.metrics[0]} is in the units of the "

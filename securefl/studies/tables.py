@@ -1,14 +1,15 @@
 """Tables of a study in Markdown: scores with their baselines, and paired differences."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from securefl.runs.table import title_of
-from securefl.studies.expand import Row, rows
+from securefl.studies.expand import Row, long_rows, rows
 from securefl.studies.fields import claim_of, difference, spread
 from securefl.studies.legend import legend
 from securefl.studies.levels import label_in_words
 from securefl.studies.metrics import with_usual_metrics
+from securefl.studies.published import published_rows
 from securefl.studies.questions import Differences, differences
 from securefl.studies.scores import Scores
 from securefl.studies.study import Study
@@ -31,6 +32,7 @@ def study_tables(study: Study, scores: Scores) -> str:
     """Returns every table of the study, below a legend."""
     study = with_usual_metrics(study, scores)
     study_rows = list(rows(study))
+    scores = replace(scores, long=long_rows(study))
     compared = differences(study, study_rows, scores)
     text = [*legend(study, study_rows, scores, compared), ""]
     for heading, members in sections(study, study_rows):
@@ -78,6 +80,9 @@ def _long(
         if with_differences:
             parts.append(difference(compared, row.label))
         yield _line(parts)
+    if study.table.published:
+        for parts in published_rows(study, members, metrics):
+            yield _line([*parts, *[""] * (len(head) - len(parts))])
 
 
 def _wide(

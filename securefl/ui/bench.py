@@ -18,7 +18,7 @@ from securefl.studies.expand import expand
 from securefl.studies.find import find_study
 from securefl.studies.grid import Grid, Tally, title
 from securefl.studies.request import ended_under, request_for
-from securefl.studies.running import fetch_missing, raise_for_failures
+from securefl.studies.running import fetch_missing, raise_for_failures, rows_to_skip
 from securefl.studies.study import Study, load_study
 from securefl.ui.display import Display, make_display
 from securefl.ui.grids import cell_step, counts, duration
@@ -39,6 +39,7 @@ class Options:
         overrides: values that replace those of the study, as "key.path=value".
         engine: where the cells run.
         address: of a cluster, where the engine is one.
+        long: whether rows that take hours run, too.
     """
 
     jobs: int | None = None
@@ -49,6 +50,7 @@ class Options:
     overrides: tuple[str, ...] = ()
     engine: EngineName = EngineName.LOCAL
     address: str | None = None
+    long: bool = False
 
 
 def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
@@ -107,7 +109,7 @@ def plan(name: str, out: Path | None, options: Options) -> tuple[Study, Grid]:
     planned = expand(study, remember=user_cache().remember)
     folder = RunFolder(out or Path("runs") / study.name)
     request = request_for(study.name, text, planned, folder.path, options.accepted)
-    return study, Grid(folder, request)
+    return study, Grid(folder, request, rows_to_skip(study, long=options.long))
 
 
 def _run(study: Study, grid: Grid, options: Options, place: Engine, display: Display) -> Tally:
@@ -121,7 +123,7 @@ def _run(study: Study, grid: Grid, options: Options, place: Engine, display: Dis
         fail_fast=options.fail_fast,
         play=place.play,
     )
-    display.start(study.name, unit="cells", total=len(uses))
+    display.start(study.name, unit="cells", total=len(uses) - len(grid.set_aside()))
     try:
         for tally, event in events:
             cell = "" if isinstance(event, Ticked) else title(uses[event.job.cell.hash])
@@ -201,9 +203,11 @@ def _show_cells(grid: Grid, missing: set[str], display: Display) -> None:
 
 def _show_rows(grid: Grid, missing: set[str], display: Display) -> None:
     """Shows one line a row of the tables: ended cells of all cells."""
+    aside = grid.set_aside()
     for label, uses in _rows(grid).items():
-        ended = sum(use.cell not in missing for use in uses)
-        display.remark(f"{ended:>4}/{len(uses):<4} {label}")
+        ended = sum(use.cell not in missing | aside for use in uses)
+        remark = " (long: --long runs it)" if any(use.cell in aside for use in uses) else ""
+        display.remark(f"{ended:>4}/{len(uses):<4} {label}{remark}")
 
 
 def _rows(grid: Grid) -> dict[str, list[Use]]:
@@ -228,10 +232,12 @@ def _plan_in_words(
         time = duration(seconds)
     more = f" ({shared} more shared by rows)" if shared else ""
     disk = "" if size is None else f", {size / 1e6:.1f} MB"
+    aside = len(grid.set_aside())
+    long = f", {aside} long and not asked for (--long)" if aside else ""
     return (
         f"\n{study.name}: rows {len(_rows(grid))}, seeds {len(study.seeds)}, cells {cells}{more}: "
         f"{tally.done} done, {tally.out_of_budget} out of budget, {tally.failed} failed, "
-        f"{tally.left + tally.failed} to run; jobs {jobs}, time {time}{disk}; "
+        f"{tally.left + tally.failed} to run{long}; jobs {jobs}, time {time}{disk}; "
         f"folder {grid.folder.path}"
     )
 

@@ -4,6 +4,7 @@ A figure of reconstructed images holds training records, so that it is drawn onl
 asked for.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,10 @@ if TYPE_CHECKING:  # torch: seconds that the figure of a privacy profile need no
 
     from securefl.audit.exposure.result import Pictures
     from securefl.audit.findings import Findings
+    from securefl.ui.data_set import Images
 
 MAX_PICTURES = 8  # in a row
+IMAGES_IN_A_ROW = 4
 MAX_NAMED_CLASSES = 10  # in the legend of a figure of records
 Curve = tuple[Sequence[float], Sequence[float]]  # times, and what was measured then
 LOWEST_RATE = 1e-4  # where the axes of an ROC curve begin
@@ -183,6 +186,32 @@ def draw_drift(path: Path, curves: Mapping[str, Curve], metric: str) -> None:
     try:
         with plt.rc_context({"svg.hashsalt": "securefl"}):
             figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    finally:
+        plt.close(figure)
+
+
+def draw_images(path: Path, images: "Images") -> None:
+    """Draws public images in rows of four, a title over all of them and a label over each.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        images: pixels in [-1, 1].
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    columns = min(IMAGES_IN_A_ROW, len(images.pixels))
+    rows = math.ceil(len(images.pixels) / columns)
+    size = (1.6 * columns, 1.7 * rows + 0.5)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, label, image in zip(axes.flat, images.labels, images.pixels, strict=False):
+        axis.imshow(_pixels(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(label, fontsize="small", parse_math=False)
+    figure.suptitle(images.title, fontsize="small", parse_math=False)
+    try:
+        figure.savefig(path)
     finally:
         plt.close(figure)
 

@@ -88,13 +88,13 @@ def _data() -> Iterator[str]:
     from securefl.scenario import catalog
 
     for name, entry in catalog.DATA.items():
-        yield f"{name:<25} {_data_in_words(entry)}"
+        yield f"{name:<25} {data_in_words(entry)}"
     for name, form in catalog.OWN_DATA.items():
         yield f"{name:<25} your own: {form.describes}"
     yield from _of_packages("data", [*catalog.DATA, *catalog.OWN_DATA])
 
 
-def _data_in_words(entry: "DataEntry") -> str:
+def data_in_words(entry: "DataEntry") -> str:
     """Says what the records are, how many train, how they are dealt, and under which licence."""
     from securefl.scenario import catalog
 

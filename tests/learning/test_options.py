@@ -143,6 +143,8 @@ def test_a_schedule_known_answer() -> None:
     )
     step = partial(options.step, step_every=3, step_factor=0.1)
     assert [step(round) for round in range(7)] == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+    at = partial(options.step, step_at=(2, 3), step_factor=0.1)
+    assert [at(round) for round in range(5)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
     # The last round still learns.
     assert options.cosine(19, rounds=20) > 0.005
 

@@ -115,6 +115,38 @@ REFUSED: list[tuple[str, str]] = [
         "training.step_every = 20 has no effect in 20 rounds; lower it",
     ),
     (
+        'schedule = "step", step_factor = 0.5',
+        "training.schedule = 'step' needs either training.step_every or training.step_at",
+    ),
+    (
+        'schedule = "step", step_factor = 0.5, step_every = 2, step_at = [3]',
+        "training.schedule = 'step' needs either training.step_every or training.step_at",
+    ),
+    (
+        "step_at = [5]",
+        "training.step_at has no effect with training.schedule = 'constant'; remove it",
+    ),
+    (
+        'schedule = "step", step_factor = 0.5, step_at = [3, 2]',
+        "training.step_at = [3, 2] must ascend; sort it",
+    ),
+    (
+        'schedule = "step", step_factor = 0.5, step_at = [2, 2]',
+        "training.step_at = [2, 2] must ascend; sort it",
+    ),
+    (
+        'schedule = "step", step_factor = 0.5, step_at = [2, 20]',
+        "training.step_at has 20, which has no effect in 20 rounds; lower or remove it",
+    ),
+    (
+        'schedule = "step", step_factor = 0.5, step_at = []',
+        "training.step_at: list should have at least 1 item",
+    ),
+    (
+        'schedule = "step", step_factor = 0.5, step_at = [0, 2]',
+        "training.step_at.0: input should be greater than or equal to 1",
+    ),
+    (
         'schedule = "step", step_every = 0, step_factor = 0.5',
         "training.step_every: input should be greater than or equal to 1",
     ),
@@ -168,7 +200,7 @@ def test_keys_without_a_value_leave_the_cell_its_name() -> None:
     older = {**resolved, "training": {**resolved["training"]}}
     for key in ("optimizer", "momentum", "weight_decay", "schedule", "step_every", "step_factor"):
         assert older["training"].pop(key) is None
-    for key in ("algorithm", "mu", "alpha", "class_weights", "physical_batch"):
+    for key in ("step_at", "algorithm", "mu", "alpha", "class_weights", "physical_batch"):
         assert older["training"].pop(key) is None
     assert cell_hash(older) == cell_hash(resolved)
     with_adam = parse_scenario(TRAINING('optimizer = "adam", lr = 0.5')).resolved()
@@ -180,6 +212,7 @@ def test_keys_without_a_value_leave_the_cell_its_name() -> None:
     [
         'optimizer = "adamw", lr = 0.01, weight_decay = 0.0',
         'schedule = "step", step_every = 2, step_factor = 0.5, class_weights = [0.5, 2.0]',
+        'schedule = "step", step_at = [2, 3], step_factor = 0.5',
         'algorithm = "fedprox", mu = 0.1, momentum = 0.9',
     ],
 )
@@ -215,6 +248,8 @@ def test_a_schedule_is_over_the_rounds_of_the_scenario() -> None:
     assert cosine.schedule(1) == pytest.approx((1 + math.sqrt(0.5)) / 2)
     step = of('schedule = "step", step_every = 2, step_factor = 0.5').schedule
     assert [step(round) for round in (1, 2, 4)] == [1, 0.5, 0.25]
+    at = of('schedule = "step", step_at = [2, 19], step_factor = 0.5').schedule
+    assert [at(round) for round in (1, 2, 18, 19)] == [1, 0.5, 0.5, 0.25]
 
 
 @pytest.mark.parametrize("kind", ["sgd", "dp_sgd"])

@@ -70,6 +70,7 @@ PLAIN_STEPS = dict.fromkeys(
         "fisher_noise",
         "schedule",
         "step_every",
+        "step_at",
         "step_factor",
         "class_weights",
         "physical_batch",

@@ -124,8 +124,20 @@ def test_what_is_no_study_is_refused(tmp_path: Path, given: Any, sentence: str) 
 
 @pytest.mark.parametrize("numbers", [{"jobs": 0}, {"jobs": -1}, {"max_cells": 0}])
 def test_a_study_that_would_run_no_cell_at_once_is_refused(
-    tmp_path: Path, numbers: dict[str, int]
+    tmp_path: Path, numbers: dict[str, Any]
 ) -> None:
     with pytest.raises(ScenarioError, match="must be at least 1, got"):
         securefl.study(STUDY).run(tmp_path / "run", **numbers)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_take_hours_run_on_request_and_stay(tmp_path: Path) -> None:
+    long = {"when": {"rule": "median"}, "long": True}
+    given = securefl.study({**STUDY, "seeds": 1, "override": [long]})
+    for asked, states in ((False, {"done", "new"}), (True, {"done"}), (False, {"done"})):
+        result = given.run(tmp_path / "run", jobs=1, long=asked)
+        assert {row["state"] for row in result.rows} == states
+        assert ("not run" in result.tables) is ("new" in states)
+    with pytest.raises(ScenarioError, match="--long has no effect"):
+        securefl.study(STUDY).run(tmp_path / "other", jobs=1, long=True)
+    assert not (tmp_path / "other").exists()

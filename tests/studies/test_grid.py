@@ -22,10 +22,10 @@ training = { kind = "sgd" }
 """
 
 
-def grid_in(folder: Path) -> Grid:
-    planned = expand(parse_study(TEXT, name="study"), remember=fresh)
-    request = request_for("study", TEXT, planned, folder, ())
-    return Grid(RunFolder.create(folder, request), request)
+def grid_in(folder: Path, *, skipped: frozenset[str] = frozenset(), text: str = TEXT) -> Grid:
+    planned = expand(parse_study(text, name="study"), remember=fresh)
+    request = request_for("study", text, planned, folder, ())
+    return Grid(RunFolder.create(folder, request), request, skipped)
 
 
 def end(grid: Grid, cell: str, state: CellState) -> None:
@@ -55,6 +55,30 @@ def test_cells_are_counted_by_how_they_ended(tmp_path: Path) -> None:
     assert grid.tally() == Tally(done=1, out_of_budget=1, failed=1, left=3)
     # A worker that died before it could write: its cell failed, one that ended before did not.
     assert grid.tally({cells[0], cells[5]}) == Tally(done=1, out_of_budget=1, failed=2, left=2)
+
+
+def test_cells_of_skipped_rows_are_set_aside_until_they_have_ended(tmp_path: Path) -> None:
+    grid = grid_in(tmp_path / "out", skipped=frozenset({"lr 0.2"}))
+    assert {use.label for use in grid.missing()} == {"lr 0.1"}
+    assert len(grid.set_aside()) == 3
+    assert grid.tally() == Tally(left=3)
+    # Asked for in an earlier command: it counts, also where it is not asked for again.
+    first, second, _ = [use.cell for use in grid.request.uses if use.label == "lr 0.2"]
+    end(grid, first, CellState.DONE)
+    grid.folder.named(second).fail("a bug")
+    assert grid.tally() == Tally(done=1, left=3)
+    assert grid.set_aside() >= {second}
+    assert first not in grid.set_aside()
+    assert {use.label for use in grid.missing()} == {"lr 0.1"}
+
+
+def test_a_cell_that_a_row_that_is_not_skipped_shares_runs(tmp_path: Path) -> None:
+    text = TEXT + '[[baseline]]\nlabel = "slow"\nset = { "training.lr" = 0.2 }\n'
+    # Whether the row that is not skipped names the cell first or second.
+    for skipped in ({"lr 0.1", "slow"}, {"lr 0.1", "lr 0.2"}):
+        grid = grid_in(tmp_path / "out", skipped=frozenset(skipped), text=text)
+        assert len(grid.missing()) == len(grid.set_aside()) == 3
+        assert {use.label for use in grid.missing()} == {"lr 0.2"}
 
 
 def test_only_cells_that_were_to_be_run_are_left(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from securefl.errors import ScenarioError
 from securefl.privacy.remember import fresh
 from securefl.runs.cache import Cache
 from securefl.scenario.scenario import parse_scenario
-from securefl.studies.expand import Planned, expand, rows
+from securefl.studies.expand import Planned, expand, long_rows, rows
 from securefl.studies.find import shipped_studies
 from securefl.studies.levels import label_of
 from securefl.studies.study import Study, load_study, parse_study
@@ -436,8 +436,9 @@ def test_the_shipped_studies_are_whole(name: str) -> None:
     loaded, _ = load_study(shipped_studies()[name])
     known = list(rows(loaded))
     baselines = {row.baseline.label for row in known if row.baseline is not None}
-    assert len(loaded.seeds) >= 5
-    assert {"poisoning": {"no attack", "pooled"}, "backdoor": set()}.get(
+    # Rows that take hours have three: enough for a mean, and too few to rank.
+    assert len(loaded.seeds) >= (3 if long_rows(loaded) else 5)
+    assert {"poisoning": {"no attack", "pooled"}, "backdoor": set(), "published": set()}.get(
         name, {"pooled", "local only"}
     ) <= baselines
     assert expand(loaded, remember=fresh)

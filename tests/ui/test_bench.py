@@ -61,6 +61,11 @@ training = { kind = "sgd" }
 [axes]
 "training.lr" = [0.1, 0.2]
 """
+LONG = """\
+[[override]]
+when = { "training.lr" = 0.2 }
+long = true
+"""
 
 
 def study(folder: Path, text: str, name: str = "study") -> str:
@@ -542,3 +547,31 @@ def test_output_that_nobody_reads_any_more_is_no_damage(tmp_path: Path) -> None:
     process.stderr.close()
     quietly(name, out, Options(jobs=1))
     assert set(starts(out).values()) <= {1, 2}
+
+
+def test_rows_that_take_hours_run_with_long_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, out = study(tmp_path, TINY + LONG), tmp_path / "out"
+    dry_run(name, out, Options(jobs=1), Style.PLAIN)
+    shown = capsys.readouterr()
+    assert "   0/3    lr 0.2 (long: --long runs it)" in shown.out + shown.err
+    assert "3 to run, 3 long and not asked for (--long); jobs 1" in shown.out + shown.err
+    bench(name, out, Options(jobs=2), Style.PLAIN)
+    shown = capsys.readouterr()
+    assert "| lr 0.2 | not run | not run | not run |" in shown.out
+    # Nothing is left that the same command would run.
+    assert "are left" not in shown.out + shown.err
+    assert sum(row["state"] == "new" for row in table(out)) == 3
+    bench(name, out, Options(jobs=2, long=True), Style.PLAIN)
+    assert "not run" not in capsys.readouterr().out
+    assert {row["state"] for row in table(out)} == {"done"}
+    # It went on from there: no cell ran twice.
+    assert list(starts(out).values()) == [1] * 6
+
+
+def test_long_without_a_long_row_is_refused(tmp_path: Path) -> None:
+    done = call("bench", study(tmp_path, TINY), "--long", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: --long has no effect: no row of 'study' is long; remove it\n"
+    assert not (tmp_path / "out").exists()

@@ -33,14 +33,34 @@ def check_training(declared: Declaration, facts: Facts) -> None:
             f"training.optimizer = {optimizer!r} needs training.lr: the default {training.lr:g} is "
             f"for {catalog.DEFAULT_OPTIMIZER}; {usual_lr:g} is a usual choice"
         )
-    if training.step_every is not None and training.step_every >= facts.trainings:
-        raise ScenarioError(
-            f"training.step_every = {training.step_every} has no effect in {facts.trainings} "
-            "rounds; lower it"
-        )
+    _check_steps(training, schedule, facts)
     _check_class_weights(training, facts)
     _check_physical_batch(training, facts)
     _check_algorithm(declared, facts)
+
+
+def _check_steps(training: Training, schedule: str, facts: Facts) -> None:
+    """Checks that the learning rate makes its steps one way, and all of them in these rounds."""
+    every, at = training.step_every, training.step_at
+    trainings = facts.trainings
+    takes_steps = "step_at" in facts.schedule.parameters
+    if takes_steps and (every is None) == (at is None):
+        raise ScenarioError(
+            f"training.schedule = {schedule!r} needs either training.step_every or training.step_at"
+        )
+    if every is not None and every >= trainings:
+        raise ScenarioError(
+            f"training.step_every = {every} has no effect in {trainings} rounds; lower it"
+        )
+    if at is None:
+        return
+    if list(at) != sorted(set(at)):
+        raise ScenarioError(f"training.step_at = {list(at)} must ascend; sort it")
+    if at[-1] >= trainings:
+        raise ScenarioError(
+            f"training.step_at has {at[-1]}, which has no effect in {trainings} rounds; lower or "
+            "remove it"
+        )
 
 
 def _check_keys(

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from securefl.errors import SecureflError
+from securefl.errors import ScenarioError, SecureflError
 from securefl.ui.commands.completion import complete_list
+from securefl.ui.commands.options import drawn
 
 
 def ls(
@@ -18,19 +19,54 @@ def ls(
             autocompletion=complete_list,
         ),
     ] = None,
-    which: Annotated[
+    name: Annotated[
         str | None,
-        typer.Argument(help="Where to look for runs ('runs' by default), or a model to describe."),
+        typer.Argument(
+            help="With data or models: one to describe. With runs: the folder, runs by default."
+        ),
+    ] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            "--preview",
+            metavar="FILE.svg",
+            help="Draw sixteen images of a public data set, or three planes of a volume.",
+        ),
     ] = None,
 ) -> None:
-    """List what a scenario can name, or the runs in a folder; describe a model."""
+    """List what a scenario can name, or the runs in a folder; describe a data set or a model."""
     from securefl.ui.listing import listing, wrapped
-    from securefl.ui.models import model_lines
 
-    if what == "models" and which is not None:
-        lines = model_lines(which)
+    if name is not None and what not in ("data", "models", "runs"):
+        raise ScenarioError(f"ls: {what!r} takes no name; remove {name!r}")
+    if preview is not None and (what != "data" or name is None):
+        raise ScenarioError("--preview draws one data set: securefl ls data NAME --preview FILE")
+    if what == "data" and name is not None:
+        _data_set(name, preview)
+        return
+    if what == "models" and name is not None:
+        from securefl.ui.models import model_lines
+
+        lines = model_lines(name)
     else:
-        lines = listing(what, Path(which or "runs"))
+        lines = listing(what, Path(name or "runs"))
+    for line in lines:
+        print(wrapped(line))
+
+
+def _data_set(name: str, preview: Path | None) -> None:
+    """Shows one data set, and draws its images where that was asked for."""
+    from securefl.ui.data_set import data_set, first_images
+    from securefl.ui.listing import wrapped
+
+    lines = list(data_set(name))
+    if preview is not None:
+        with drawn(preview, option="--preview"):
+            pictures = first_images(name)
+            from securefl.ui.figures import draw_images
+
+            draw_images(preview, pictures)
+        lines.append(f"wrote {preview}")
     for line in lines:
         print(wrapped(line))
 

@@ -28,10 +28,10 @@ FIGURE_SUFFIXES = (".svg", ".png", ".pdf")
 
 
 @contextmanager
-def drawn(plot: Path) -> Iterator[None]:
-    """Turns a file that cannot hold a figure into the refusal of --plot. Raises ScenarioError."""
+def drawn(plot: Path, *, option: str = "--plot") -> Iterator[None]:
+    """Turns a file that cannot hold a figure into a refusal of the option. Raises ScenarioError."""
     if plot.suffix not in FIGURE_SUFFIXES:
-        raise ScenarioError(f"--plot takes a file that ends in .svg, .png or .pdf, got {plot}")
+        raise ScenarioError(f"{option} takes a file that ends in .svg, .png or .pdf, got {plot}")
     try:
         yield
     except OSError as reason:

@@ -49,6 +49,7 @@ Dry = Annotated[
     bool,
     typer.Option("--dry-run", help="Print the cells, their time and disk space; run nothing."),
 ]
+Long = Annotated[bool, typer.Option("--long", help="Also run the rows that take hours.")]
 Metrics = Annotated[
     list[str] | None, typer.Option("--metric", help="Default: those of the records.")
 ]
@@ -66,6 +67,7 @@ def bench(
     accept_code: Accept = None,
     engine: EngineChoice = EngineName.LOCAL,
     address: Address = None,
+    long: Long = False,
     overrides: Overrides = None,
     trust: Trust = None,
     display: Shown = None,
@@ -82,6 +84,7 @@ def bench(
         overrides=tuple(overrides or ()),
         engine=engine,
         address=address,
+        long=long,
     )
     act = command.dry_run if dry_run else command.bench
     act(study, out, options, usual_style(display))
