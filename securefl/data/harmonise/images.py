@@ -78,7 +78,7 @@ def nyul(features: Tensor, *, landmarks: Sequence[float], percentiles: Sequence[
 
     def mapped(rows: Rows) -> NDArray[np.float64]:
         values = rows.astype(np.float64)
-        found = _between(np.sort(values, axis=1), ranks)
+        found = quantiles(np.sort(values, axis=1), ranks)
         return _piecewise(values, found, targets)
 
     return _by_blocks(features, np.float32, mapped)
@@ -140,7 +140,7 @@ def _byte_landmarks(
     return tables.ravel()[shifted].astype(np.uint8, copy=False)
 
 
-def _between(ascending: NDArray[np.float64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+def quantiles(ascending: NDArray[np.float64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the quantiles of each sorted row, (m, ranks), linear between neighbours."""
     places = ranks * (ascending.shape[1] - 1)
     lower, upper = np.floor(places).astype(int), np.ceil(places).astype(int)
