@@ -4,6 +4,7 @@ Stored units are those of the records: 0 to 255 where pixels are bytes, else the
 are. What a step returns for an image depends on no other image, to the bit.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -94,7 +95,8 @@ def _by_blocks(
         dtype: of the result.
         mapped: (m, values) -> (m, values).
     """
-    images = features.numpy().reshape(len(features), -1)
+    # Not -1: a site may have no record.
+    images = features.numpy().reshape(len(features), math.prod(features.shape[1:]))
     result = np.empty(images.shape, dtype=dtype)
     step = max(1, BLOCK_VALUES // max(1, images.shape[1]))
     for start in range(0, len(images), step):
