@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from securefl.scenario.harmonise_table import USUAL_SCORE, HarmoniseStep, ZScore
 from securefl.scenario.tables import Count, Index, Section, Seed
 
 # The keys that only somebody's own records take.
@@ -48,6 +49,10 @@ class Data(Section):
     label_noise is the share of training records that get another label, drawn for each from its
     content; for audits, to have records that can only be learned by heart.
 
+    harmonise lists steps that make records of unlike sites more alike (docs/harmonise.md), in
+    order. window, zscore and nyul map each image by itself, by constants that stand here, and cost
+    no privacy.
+
     Your own records (docs/own-data.md) take further keys. path and schema say where they are; a
     schema may also be a table, as it is between sites (docs/deploy.md), where path has no place.
     labels is the CSV file with the labels of DICOM files (docs/dicom.md).
@@ -76,6 +81,7 @@ class Data(Section):
     label_noise: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     test_on: Literal["test", "validation"] | None = None
     fold: Annotated[int, Field(ge=0, le=3, strict=True)] | None = None
+    harmonise: Annotated[tuple[HarmoniseStep, ...], Field(min_length=1)] | None = None
     path: str | None = None
     schema_: str | dict[str, Any] | None = Field(default=None, alias="schema")
     labels: str | None = None
@@ -92,6 +98,14 @@ class Data(Section):
     arguments: dict[str, Any] | None = None
     digest: str | None = None
     grouped: Annotated[bool, Field(strict=True)] | None = None
+
+    @property
+    def image_bounds(self) -> tuple[float, float]:
+        """The range of a model's image inputs, as far as the steps of `harmonise` say."""
+        for step in self.harmonise or ():
+            if isinstance(step, ZScore):
+                return -(step.clip or USUAL_SCORE), step.clip or USUAL_SCORE
+        return -1.0, 1.0
 
     def given(self, key: str) -> Any:
         """Returns the value of a key, as TOML calls it; None where it is not set."""

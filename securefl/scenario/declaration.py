@@ -11,6 +11,7 @@ from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.data_table import KEYS, Data
 from securefl.scenario.refine_table import Refine
+from securefl.scenario.simulate_table import Simulate
 from securefl.scenario.tables import (
     Attack,
     Channel,
@@ -26,7 +27,6 @@ from securefl.scenario.tables import (
     Section,
     Seed,
     Server,
-    Simulate,
     named,
 )
 from securefl.scenario.topology_table import Topology, topology_of

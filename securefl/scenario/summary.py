@@ -91,6 +91,9 @@ def _data(scenario: Scenario) -> str:
     """Returns which records train, how they are dealt and changed, and which judge."""
     data, options = scenario.data, scenario.facts.data_options
     words = [scenario.partition]
+    scanners = scenario.simulate.scanners or ()
+    if scanners:
+        words.append(f"simulated scanners at {', '.join(str(each.client) for each in scanners)}")
     if options.get("size"):
         words.append(f"{options['size']} pixels a side")
     if data.share is not None:
@@ -99,6 +102,8 @@ def _data(scenario: Scenario) -> str:
         words.append(f"at most {data.most} records a client")
     if data.label_noise is not None:
         words.append(f"labels wrong with probability {data.label_noise:g}")
+    if data.harmonise is not None:
+        words.append(f"harmonised by {', then '.join(step.name for step in data.harmonise)}")
     if options.get("test_on") == "validation":
         words.append("judged on VALIDATION records")
     return f"{data.name} ({', '.join(words)})"

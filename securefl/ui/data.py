@@ -61,6 +61,7 @@ def check_scenario(path: Path, overrides: tuple[str, ...]) -> Check:
     check.remarks += _declared_remarks(scenario, found)
     if isinstance(source, DicomSource):
         check.remarks += dicom.remarks(source, dicom.look(source))
+    check.remarks += _harmonise_remarks(scenario)
     check.faults += _faults(check)
     if source is not None and _is_function(scenario.data):
         check.faults += _repetition(scenario)
@@ -222,6 +223,14 @@ def _declared_remarks(scenario: Scenario, found: Overview) -> Iterator[str]:
                 f"{number(real.records, 'training record')}: noise and sampling rest on the "
                 "declared number"
             )
+
+
+def _harmonise_remarks(scenario: Scenario) -> Iterator[str]:
+    """Yields what is done to records before they train or judge."""
+    steps = scenario.data.harmonise
+    if steps is not None:
+        names = ", then ".join(step.name for step in steps)
+        yield f"records that train and records that judge pass data.harmonise: {names}"
 
 
 def _faults(check: Check) -> Iterator[str]:

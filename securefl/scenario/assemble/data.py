@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from torch import Tensor
 
 from securefl.data.download import OnBytes
+from securefl.data.harmonise.entries import LocalStep, all_harmonised
 from securefl.data.own.overview import count
 from securefl.data.partition import Skew
 from securefl.data.rehearsal import (
@@ -15,6 +16,7 @@ from securefl.data.rehearsal import (
     thinned,
 )
 from securefl.data.rehearsal import pool_of as pool_of_data
+from securefl.data.scanners import Scanner, with_scanners
 from securefl.data.task import FederatedData
 from securefl.errors import DataError, ScenarioError
 from securefl.rng import seeded_keystream
@@ -38,7 +40,13 @@ def load_data(scenario: Scenario) -> FederatedData:
         data = mislabelled(
             data, label_noise=scenario.data.label_noise, seed=scenario.data.split_seed
         )
-    return _rehearsed(scenario, data)
+    return _rehearsed(scenario, all_harmonised(data, local_steps(scenario)))
+
+
+def local_steps(scenario: Scenario) -> tuple[LocalStep, ...]:
+    """Returns the record-local steps of `data.harmonise`, in order."""
+    steps = [step.local() for step in scenario.data.harmonise or ()]
+    return tuple(step for step in steps if step is not None)
 
 
 def check_own_records(scenario: Scenario) -> None:
@@ -60,7 +68,7 @@ def dealt_data(scenario: Scenario) -> FederatedData:
         ScenarioError: the records cannot be dealt, or `share` leaves a client without any.
     """
     # A client's place names the stream of its coins: the order of these steps is part of a result.
-    data = reduced(scenario, _dealt(scenario, _loaded(scenario)))
+    data = _scanned(scenario, reduced(scenario, _dealt(scenario, _loaded(scenario))))
     if scenario.data.only is not None and scenario.partition != "pooled":
         data = data.alone(scenario.facts.place(scenario.data.only))
     return data
@@ -135,6 +143,17 @@ def _dealt(scenario: Scenario, data: FederatedData) -> FederatedData:
     if scenario.partition in catalog.DEALS:
         return data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
     return data
+
+
+def _scanned(scenario: Scenario, data: FederatedData) -> FederatedData:
+    """Returns the same sites, some of them with a simulated scanner."""
+    if scenario.simulate.scanners is None:
+        return data
+    scanners = {
+        declared.client: Scanner(declared.gain, declared.gamma, declared.blur)
+        for declared in scenario.simulate.scanners
+    }
+    return with_scanners(data, scanners, seed=scenario.data.split_seed)
 
 
 def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:

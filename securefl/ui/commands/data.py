@@ -33,6 +33,13 @@ Plot = Annotated[
     Path | None,
     typer.Option("--plot", help="Draw records of each site and class (.svg, .png or .pdf)."),
 ]
+Effect = Annotated[
+    bool,
+    typer.Option("--site-effect", help="Measure how well records give away their site."),
+]
+Images = Annotated[
+    Path, typer.Argument(metavar="FILE|SCENARIO", help="Scenario or .npz file of public images.")
+]
 
 
 @app.command()
@@ -61,6 +68,7 @@ def check(
     preview: Preview = None,
     looked: Looked = False,
     files: Files = False,
+    unlike: Effect = False,
     overrides: Overrides = None,
     trust: Trust = None,
     display: Shown = None,
@@ -88,7 +96,9 @@ def check(
                 found = check_file(path, schema, given)
     finally:
         shown.finished()
-    lines = [*found.lines()]
+    lines, facts = [*found.lines()], found.facts
+    if unlike:
+        _add_site_effect(path, given, lines, facts)
     if plot is not None:
         from securefl.ui.figures import draw_records
 
@@ -102,7 +112,7 @@ def check(
 
         count = draw(path, given, preview, looked=looked)
         lines.append(f"wrote {preview} with {count} records; it shows patients")
-    shown.line("\n".join(lines), **found.facts)
+    shown.line("\n".join(lines), **facts)
     if found.faults:
         raise typer.Exit(1)
 
@@ -116,3 +126,26 @@ def _list_files(path: Path, overrides: tuple[str, ...], *, others: tuple[object,
         raise ScenarioError("--files only lists: remove --schema, --plot, --preview and --display")
     for line in listing(dicom_source(path, overrides)):
         print(line)
+
+
+def _add_site_effect(
+    path: Path, overrides: tuple[str, ...], lines: list[str], facts: dict[str, object]
+) -> None:
+    """Measures how well the records tell their site, and adds it to what is shown."""
+    from securefl.ui.unlike import effect_facts, effect_lines, effects
+
+    if path.suffix != ".toml":
+        raise ScenarioError("--site-effect compares the sites of a scenario; give its .toml")
+    measured = effects(path, overrides)
+    lines += effect_lines(measured)
+    facts["site_effect"] = effect_facts(measured)
+
+
+@app.command()
+def landmarks(path: Images, overrides: Overrides = None, trust: Trust = None) -> None:
+    """Draft landmarks for data.harmonise from PUBLIC images; of others they are a release."""
+    from securefl.ui.unlike import drafted
+
+    print(drafted(path, tuple(overrides or ())))
+    print("# These numbers come from the images: from images that are not public, they are a")
+    print("# release about them, which no ledger counts.")
