@@ -156,7 +156,9 @@ def test_records_with_coarse_labels_judge_nothing_and_are_counted() -> None:
     got = measure(probabilities, torch.tensor([0, 0, 4, 3]))
     assert got == replace(measure(probabilities[:2], torch.tensor([0, 0])), coarse=2)
     assert (got.records, got.accuracy, got.majority) == (2, 0.5, 1.0)
-    assert measure(probabilities, torch.full((4,), 3)) == Metrics(0, *[None] * 4, coarse=4)
+    assert measure(probabilities, torch.full((4,), 3)) == Metrics(
+        0, None, None, None, None, coarse=4
+    )
 
 
 def test_labels_that_nobody_looked_for_judge_nothing() -> None:

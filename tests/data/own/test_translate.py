@@ -244,7 +244,7 @@ def test_a_file_without_sites_is_read_in_the_words_of_all_sites(tmp_path: Path) 
 def test_numbers_of_parquet_without_a_missing_one_are_converted(tmp_path: Path) -> None:
     given = {**GIVEN, "site": None, "columns": [GIVEN["columns"][0]]}
     made = read_schema(Schema, given)
-    columns = {"t": [98.6, 212.0, 99.0], "ill": ["no", "yes", "odd"]}
+    columns: dict[str, list[Any]] = {"t": [98.6, 212.0, 99.0], "ill": ["no", "yes", "odd"]}
     (tmp_path / "sites").mkdir()
     save(tmp_path / "sites/chur.parquet", columns)
     save(tmp_path / "sites/bern.parquet", {"t": [37.0], "ill": ["no"]})
