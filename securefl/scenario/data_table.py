@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from securefl.scenario.harmonise_table import HarmoniseStep
 from securefl.scenario.tables import Count, Index, Section, Seed
 
 # The keys that only somebody's own records take.
@@ -46,6 +47,10 @@ class Data(Section):
     label_noise is the share of training records that get another label, drawn for each from its
     content; for audits, to have records that can only be learned by heart.
 
+    harmonise lists steps that make records of unlike sites more alike (docs/harmonise.md), in
+    order. window, zscore and nyul map each image by itself, by constants that stand here, and cost
+    no privacy.
+
     Your own records (docs/own-data.md) take further keys. path and schema say where they are; a
     schema may also be a table, as it is between sites (docs/deploy.md), where path has no place.
     num_classes, sites, class_names, channels, ranges and loss declare what a DP claim must not read
@@ -71,6 +76,7 @@ class Data(Section):
     label_noise: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     test_on: Literal["test", "validation"] | None = None
     fold: Annotated[int, Field(ge=0, le=3, strict=True)] | None = None
+    harmonise: Annotated[tuple[HarmoniseStep, ...], Field(min_length=1)] | None = None
     path: str | None = None
     schema_: str | dict[str, Any] | None = Field(default=None, alias="schema")
     num_classes: Annotated[int, Field(ge=2, le=10_000, strict=True)] | None = None

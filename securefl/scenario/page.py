@@ -138,6 +138,9 @@ def _takes(value: Schema, definitions: Schema) -> str:
         return f"`{value['const']}`"
     if "enum" in value:
         return " or ".join(f"`{choice}`" for choice in value["enum"])
+    if "oneOf" in value:
+        # Tables that are told apart by their names.
+        return " or ".join(_named_table(schema, definitions) for schema in value["oneOf"])
     table = _table(value, definitions)
     if table is not None:
         return "a table: " + ", ".join(f"`{key}`" for key in table["properties"])
@@ -148,6 +151,14 @@ def _takes(value: Schema, definitions: Schema) -> str:
     if value["type"] == "object":
         return "a table"
     return _WORDS[value["type"]] + _bounds(value)
+
+
+def _named_table(value: Schema, definitions: Schema) -> str:
+    """Returns the name of one kind of table, and its other keys."""
+    keys = dict((_table(value, definitions) or {})["properties"])
+    name = keys.pop("name")["const"]
+    others = ", ".join(f"`{key}`" for key in keys)
+    return f"`{name}` ({others})" if others else f"`{name}`"
 
 
 def _bounds(value: Schema) -> str:

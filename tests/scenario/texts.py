@@ -46,6 +46,7 @@ NOT_DEALT = dict.fromkeys(
         "label_noise",
         "test_on",
         "fold",
+        "harmonise",
         "digest",
         "grouped",
         *OWN_KEYS,

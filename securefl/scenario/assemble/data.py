@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from torch import Tensor
 
 from securefl.data.download import OnBytes
+from securefl.data.harmonise.entries import LocalStep, all_harmonised
 from securefl.data.own.overview import count
 from securefl.data.partition import Skew
 from securefl.data.rehearsal import (
@@ -38,7 +39,13 @@ def load_data(scenario: Scenario) -> FederatedData:
         data = mislabelled(
             data, label_noise=scenario.data.label_noise, seed=scenario.data.split_seed
         )
-    return _rehearsed(scenario, data)
+    return _rehearsed(scenario, all_harmonised(data, local_steps(scenario)))
+
+
+def local_steps(scenario: Scenario) -> tuple[LocalStep, ...]:
+    """Returns the record-local steps of `data.harmonise`, in order."""
+    steps = [step.local() for step in scenario.data.harmonise or ()]
+    return tuple(step for step in steps if step is not None)
 
 
 def check_own_records(scenario: Scenario) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from securefl.data.harmonise.entries import harmonised
 from securefl.data.own.agreed import AgreedSchema
 from securefl.data.own.at_site import at_the_site, check_site_records, read_site_records
 from securefl.data.own.records import Records, Split
@@ -15,7 +16,7 @@ from securefl.data.own.site_files import site_files
 from securefl.data.own.split import federated
 from securefl.data.task import Examples
 from securefl.errors import NotReady, ScenarioError
-from securefl.scenario.assemble.data import reduced
+from securefl.scenario.assemble.data import local_steps, reduced
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.shared import schema_of
 
@@ -123,10 +124,15 @@ def _cut(scenario: Scenario, records: Records, site: int) -> SiteData:
     except ScenarioError as reason:
         # Of these records, and of nothing that the sites share.
         raise NotReady(str(reason)) from None
-    train, judging = data.sites[site].train, data.sites[site].test
+    steps = local_steps(scenario)
+
+    def ready(examples: Examples | None) -> Examples | None:
+        return None if examples is None else harmonised(examples, steps)
+
+    train, judging = harmonised(data.sites[site].train, steps), ready(data.sites[site].test)
     if scenario.data.test_on == "validation":
         return SiteData(train, judging, None)
-    return SiteData(train, _examples(records.validation), judging)
+    return SiteData(train, ready(_examples(records.validation)), judging)
 
 
 def _examples(split: Split | None) -> Examples | None:

@@ -1,0 +1,95 @@
+"""Record-local steps for images: each image is mapped by itself, by declared constants.
+
+Stored units are those of the records: 0 to 255 where pixels are bytes, else the numbers as they
+are. What a step returns for an image depends on no other image, to the bit.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Images are mapped so many values at a time: intermediate results take eight bytes a value.
+BLOCK_VALUES = 2**21
+MAX_BYTE = 255
+Rows = NDArray[np.generic]
+
+
+def window(features: Tensor, *, low: float, high: float) -> Tensor:
+    """Cuts intensities to a fixed window, and stretches the window to the full range.
+
+    Bytes stay bytes, 0 to 255, rounded to the nearest. Other images become float32 in [-1, 1].
+
+    Args:
+        features: (n, channels, side, ...) images.
+        low: becomes the lowest value, in stored units.
+        high: becomes the highest value; above `low`.
+    """
+    if features.dtype == torch.uint8:
+        levels = np.arange(MAX_BYTE + 1, dtype=np.float64)
+        table = _bytes((levels.clip(low, high) - low) / (high - low) * MAX_BYTE)
+        return _by_blocks(features, np.uint8, lambda rows: table[rows])
+    return _by_blocks(features, np.float32, lambda rows: _stretched(rows, low, high))
+
+
+def zscore(features: Tensor, *, clip: float | None = None) -> Tensor:
+    """Subtracts each image's mean, and divides by its standard deviation.
+
+    The mean and the deviation are over all values of the image, all its channels together, and the
+    deviation divides by their number. A constant image becomes zeros.
+
+    Args:
+        features: (n, channels, side, ...) images.
+        clip: largest absolute value of the result, in standard deviations; None for any.
+
+    Returns:
+        The same shape, float32.
+    """
+    return _by_blocks(features, np.float32, lambda rows: _standardised(rows, clip))
+
+
+def nyul(features: Tensor, *, landmarks: Sequence[float], percentiles: Sequence[float]) -> Tensor:
+    """Maps the percentiles of each image to landmarks, linearly between them.
+
+    Source: Nyul, Udupa and Zhang, IEEE TMI 2000.
+    """
+    raise NotImplementedError
+
+
+def _by_blocks(
+    features: Tensor, dtype: type[np.generic], mapped: Callable[[Rows], NDArray[np.generic]]
+) -> Tensor:
+    """Returns the mapped images, computed some at a time.
+
+    Args:
+        features: (n, channels, side, ...).
+        dtype: of the result.
+        mapped: (m, values) -> (m, values).
+    """
+    images = features.numpy().reshape(len(features), -1)
+    result = np.empty(images.shape, dtype=dtype)
+    step = max(1, BLOCK_VALUES // max(1, images.shape[1]))
+    for start in range(0, len(images), step):
+        result[start : start + step] = mapped(images[start : start + step])
+    return torch.from_numpy(result.reshape(features.shape))
+
+
+def _bytes(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.rint(values).clip(0, MAX_BYTE).astype(np.uint8)
+
+
+def _stretched(rows: Rows, low: float, high: float) -> NDArray[np.float64]:
+    return (rows.astype(np.float64).clip(low, high) - low) / (high - low) * 2 - 1
+
+
+def _standardised(rows: Rows, clip: float | None) -> NDArray[np.float64]:
+    # In float64 from the start: a sum over rows that are cast on the way could depend on the block.
+    values = rows.astype(np.float64)
+    centred = values - values.mean(axis=1, keepdims=True)
+    deviation = np.sqrt(np.square(centred).mean(axis=1, keepdims=True))
+    # Rounding of the mean leaves traces in a constant image.
+    constant = values.max(axis=1, keepdims=True) == values.min(axis=1, keepdims=True)
+    scores = np.where(constant, 0.0, centred / np.where(constant, 1.0, deviation))
+    return scores if clip is None else scores.clip(-clip, clip)
