@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from securefl.scenario.harmonise_table import HarmoniseStep
+from securefl.scenario.harmonise_table import FittedStep, HarmoniseStep
 from securefl.scenario.tables import Count, Index, Section, Seed
 
 # The keys that only somebody's own records take.
@@ -95,6 +95,12 @@ class Data(Section):
     def given(self, key: str) -> Any:
         """Returns the value of a key, as TOML calls it; None where it is not set."""
         return self.schema_ if key == "schema" else getattr(self, key)
+
+    @property
+    def fit(self) -> FittedStep | None:
+        """The step of `harmonise` that is fitted to the records of all sites; None without."""
+        steps = [step for step in self.harmonise or () if isinstance(step, FittedStep)]
+        return steps[0] if steps else None
 
 
 # As TOML calls them.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import FIT_ROUND, SampledGaussian
 
 Table = Mapping[str, Any]
 
@@ -85,10 +85,12 @@ class Case:
     def booked(self, client: int) -> dict[int, SampledGaussian]:
         """Returns a training's number -> event of a client's reservations.
 
-        Of several attempts it is the last one.
+        Of several attempts it is the last one. A fit that precedes the rounds is no training.
         """
         lines = [line for line in self.ledgers.get(client, ()) if line["event"]]
-        return {line["release"][2]: SampledGaussian(**line["event"]) for line in lines}
+        booked = {line["release"][2]: SampledGaussian(**line["event"]) for line in lines}
+        booked.pop(FIT_ROUND, None)
+        return booked
 
 
 class Finding(NamedTuple):

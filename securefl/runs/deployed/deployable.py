@@ -29,6 +29,11 @@ def check_deployable(scenario: Scenario) -> None:
         raise ScenarioError("simulate plays faults, which between sites are real: remove it")
     if scenario.data.label_noise is not None:
         raise ScenarioError("data.label_noise changes records, which sites do not: remove it")
+    if scenario.data.fit is not None:
+        raise ScenarioError(
+            f"data.harmonise: {scenario.data.fit.name} is fitted to all sites together, which does "
+            "not run between sites yet; use record-local steps"
+        )
     check_own_data(scenario)
     check_algorithm(scenario)
     check_choice(scenario)
