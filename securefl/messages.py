@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,7 @@ _WORDS = {
     "valid list": "list",
     "valid dictionary": "table",
     "Tuple": "List",
+    " or object to extract fields from": "",
     " after validation, not 0": "",
 }
 # The class of a table is nothing that a TOML file can hold.
@@ -82,6 +83,11 @@ def _in_toml(value: object) -> str:
 
 
 def _message(error: ErrorDetails) -> str:
+    if error["type"] == "union_tag_not_found":
+        return "a table with a name is needed"
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        return f"there is no {context['tag']!r}"[:_MAX_SIGNS] + f"; use {context['expected_tags']}"
     message = error["msg"].removeprefix("Value error, ")
     for theirs, ours in _WORDS.items():
         message = message.replace(theirs, ours)
@@ -104,14 +110,29 @@ def _did_you_mean(place: tuple[int | str, ...], whole: type[BaseModel]) -> str:
 
 def _keys_at(place: tuple[int | str, ...], whole: type[BaseModel]) -> list[str]:
     """Returns the keys of the table at a place; none where there is no such table."""
-    table: Any = whole
+    tables: list[Any] = [whole]
     for part in place:
         if isinstance(part, int):  # an entry of a list of tables, which is of the list's type
             continue
-        field = getattr(table, "model_fields", {}).get(part)
-        if field is None:
-            return []
-        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        table = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
-    fields = getattr(table, "model_fields", {})
+        named = [table for table in tables if part in _tags(table)]
+        if named:  # pydantic puts the name of a table into the place where there are several kinds
+            tables = named
+            continue
+        fields = [table.model_fields[part] for table in tables if part in table.model_fields]
+        tables = [table for field in fields for table in _tables(field.annotation)]
+    fields = tables[0].model_fields if tables else {}
     return [field.alias or name for name, field in fields.items()]
+
+
+def _tags(table: Any) -> tuple[Any, ...]:
+    """Returns the names that one of several kinds of tables has; none where it is the only kind."""
+    name = table.model_fields.get("name")
+    return getattr(name.annotation, "__args__", ()) if name is not None else ()
+
+
+def _tables(annotation: Any) -> Iterator[Any]:
+    """Yields the classes of tables that a key takes."""
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _tables(inner)

@@ -246,10 +246,13 @@ def shadow_scenarios(inquiry: Inquiry, count: int) -> dict[int, Scenario]:
     seed of its own, since no adversary is supposed to know the federation's. An even count has
     every record in half of the shadows.
     """
-    # Without failures and a clock, nobody is late, and no more are invited than a round takes.
-    simple = {"channel": {"kind": "plain"}, "simulate": {}}
+    resolved = inquiry.scenario.resolved()
+    # Without failures and a clock, nobody is late, and no more are invited than a round takes. But
+    # the scanners of clients are part of their records.
+    simulate = {"scanners": resolved["simulate"]["scanners"]}
     cohort = {"size": inquiry.scenario.cohort_size}
-    values = {**inquiry.scenario.resolved(), **simple, "cohort": cohort}
+    simple = {"channel": {"kind": "plain"}, "simulate": simulate, "cohort": cohort}
+    values = {**resolved, **simple}
     plain = make_scenario(values)
     # Seeds 2 s and 2 s + 1 are the audited rehearsal and its complement: no shadow repeats them.
     first = 2 * inquiry.seed + 2

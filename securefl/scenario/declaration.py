@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.data_table import KEYS, Data
+from securefl.scenario.simulate_table import Simulate
 from securefl.scenario.tables import (
     Attack,
     Channel,
@@ -25,7 +26,6 @@ from securefl.scenario.tables import (
     Section,
     Seed,
     Server,
-    Simulate,
     named,
 )
 from securefl.scenario.topology_table import Topology, topology_of

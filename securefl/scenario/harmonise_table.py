@@ -5,11 +5,11 @@ from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from securefl.data.harmonise.entries import STEPS, LocalStep
 from securefl.privacy.events import SampledGaussian
-from securefl.scenario.tables import Index, Section
+from securefl.scenario.tables import Index, Section, named
 
 Intensity = Annotated[float, Field(ge=-1e9, le=1e9, strict=True)]
 Percentile = Annotated[float, Field(ge=0, le=100, strict=True)]
@@ -63,6 +63,17 @@ class Nyul(Step):
     name: Literal["nyul"]
     landmarks: Annotated[tuple[Intensity, ...], Field(min_length=2, max_length=101)]
     percentiles: Annotated[tuple[Percentile, ...], Field(min_length=2, max_length=101)]
+
+    @field_validator("landmarks", mode="before")
+    @classmethod
+    def _are_constants(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(
+                "landmarks that are learned from the records are a release about them, which "
+                "nothing here pays for: give numbers, such as `securefl data landmarks` drafts "
+                "from public images"
+            )
+        return value
 
     @model_validator(mode="after")
     def _rise_together(self) -> Self:
@@ -175,6 +186,5 @@ class Combat(FittedStep):
 
 
 # A fitted step adds its class here, and its entry to STEPS.
-HarmoniseStep = Annotated[
-    Window | ZScore | Nyul | Standardise | Combat, Field(discriminator="name")
-]
+_Named = Annotated[Window | ZScore | Nyul | Standardise | Combat, Field(discriminator="name")]
+HarmoniseStep = Annotated[_Named, BeforeValidator(named)]

@@ -14,6 +14,7 @@ from securefl.scenario.checks.code import check_code
 from securefl.scenario.checks.data import check_data
 from securefl.scenario.checks.engine import check_evaluation
 from securefl.scenario.checks.fitted import check_fitted
+from securefl.scenario.checks.harmonise import check_harmonise, check_scanners
 from securefl.scenario.checks.learning import check_model, check_step
 from securefl.scenario.checks.names import check_names
 from securefl.scenario.checks.privacy import check_privacy
@@ -51,6 +52,8 @@ class Scenario(Declaration):
             check_code(self.code, facts)
         check_algorithm(self, facts)
         check_data(self, facts)
+        check_scanners(self, facts)
+        check_harmonise(self, facts)
         check_model(self, facts)
         check_training(self, facts)
         check_privacy(self, facts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
 from securefl.scenario.own_data import is_elsewhere
@@ -90,6 +91,9 @@ def _data(scenario: Scenario) -> str:
     """Returns which records train, how they are dealt and changed, and which judge."""
     data, options = scenario.data, scenario.facts.data_options
     words = [scenario.partition]
+    scanners = scenario.simulate.scanners or ()
+    if scanners:
+        words.append(f"simulated scanners at {', '.join(str(each.client) for each in scanners)}")
     if options.get("size"):
         words.append(f"{options['size']} pixels a side")
     if data.share is not None:
@@ -98,6 +102,8 @@ def _data(scenario: Scenario) -> str:
         words.append(f"at most {data.most} records a client")
     if data.label_noise is not None:
         words.append(f"labels wrong with probability {data.label_noise:g}")
+    if data.harmonise is not None:
+        words.append(f"harmonised by {', then '.join(step.name for step in data.harmonise)}")
     if options.get("test_on") == "validation":
         words.append("judged on VALIDATION records")
     return f"{data.name} ({', '.join(words)})"
@@ -134,12 +140,25 @@ def _weights(scenario: Scenario) -> str:
     return f"all rows count the same (weights {scenario.weights} are not used)"
 
 
+def _fit(scenario: Scenario) -> Iterator[str]:
+    """Yields who sees what of the fit that precedes the rounds."""
+    fit = scenario.data.fit
+    if fit is None:
+        return
+    noised = "noised " if fit.cost is not None else ""
+    if scenario.facts.channel.shows_every_update:
+        yield f"data.harmonise: the server sees the {noised}statistics of each site"
+    else:
+        yield f"data.harmonise: the server sees sums of {noised}statistics over all sites"
+
+
 def _cautions(scenario: Scenario) -> Iterator[str]:
     """Yields settings that give something away, or do less than they seem to."""
     if scenario.facts.channel_options.get("secrets") == "seeded":
         yield ("SEEDED set-up: the seed tells beforehand which clients are summed together")
     if scenario.channel.reveal_counts:
         yield "weights: the server sees each client's exact record count (channel.reveal_counts)"
+    yield from _fit(scenario)
     yield from _models(scenario)
     for name, plugin in scenario.facts.plugins.items():
         if plugin.defaults:
@@ -215,6 +234,14 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
         yield (
             "outside the claim: who is in a cohort, which the scenario's seed decides: "
             "it amplifies nothing"
+        )
+    fit = scenario.data.fit
+    if fit is not None and fit.cost is not None:
+        alone = exact_epsilon(1 / fit.cost.noise_multiplier, privacy.delta)
+        yield (
+            f"data.harmonise: {fit.name} is fitted with noise of multiplier "
+            f"{fit.cost.noise_multiplier:g}, once, for epsilon {alone:.3g} by itself; the claim "
+            "covers it together with training"
         )
     claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit}"
     if scenario.facts.data_set.grouped:

@@ -164,32 +164,6 @@ OPTIONS_OF_CHANNELS = tuple(
 )
 
 
-class Failure(Section):
-    """A client that fails in one round."""
-
-    client: Index
-    round: Index
-
-
-class Drop(Failure):
-    """A client that is silent in one round from one stage (from 1) on."""
-
-    stage: Count = 1
-
-
-class Simulate(Section):
-    """Failures to play out: silent clients, late updates, a missed set-up. And a clock.
-
-    speed has one whole number a client: the simulated time that one training takes there. Records
-    and metrics then say at which time of this clock each round ended.
-    """
-
-    drop: tuple[Drop, ...] = ()
-    late: tuple[Failure, ...] = ()
-    missing: tuple[Index, ...] = ()
-    speed: tuple[Count, ...] | None = None
-
-
 class Defense(Section):
     """Pre-filters in their order, then one rule.
 

@@ -96,6 +96,7 @@ def test_what_is_resolved_fills_in_what_depends_on_the_data() -> None:
         "late": [],
         "missing": [],
         "speed": None,
+        "scanners": None,
     }
     masked = {"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1, "max_weight": None}
     masked |= {"secrets": "system", "reveal_counts": None}

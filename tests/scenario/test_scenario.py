@@ -88,7 +88,7 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
         "folder": None,
         "code": None,
         "channel": {"kind": "plain", "min_cohort": 1, **NOT_MASKED},
-        "simulate": {"drop": [], "late": [], "missing": [], "speed": None},
+        "simulate": {"drop": [], "late": [], "missing": [], "speed": None, "scanners": None},
         "defense": {"prefilters": [], "rule": {"name": "mean"}},
         "attack": None,
         "server": {"step": "fedavg", "lr": 1.0},

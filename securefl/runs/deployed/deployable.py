@@ -26,7 +26,9 @@ def check_deployable(scenario: Scenario) -> None:
         if getattr(scenario, key) is not None:
             raise ScenarioError(f"the table or key {key} has no place between sites: remove it")
     if scenario.simulate != type(scenario.simulate)():
-        raise ScenarioError("simulate plays faults, which between sites are real: remove it")
+        raise ScenarioError(
+            "simulate plays faults and scanners, which between sites are real: remove it"
+        )
     if scenario.data.label_noise is not None:
         raise ScenarioError("data.label_noise changes records, which sites do not: remove it")
     if scenario.data.fit is not None:

@@ -16,6 +16,7 @@ from securefl.data.rehearsal import (
     thinned,
 )
 from securefl.data.rehearsal import pool_of as pool_of_data
+from securefl.data.scanners import Scanner, with_scanners
 from securefl.data.task import FederatedData
 from securefl.errors import DataError, ScenarioError
 from securefl.rng import seeded_keystream
@@ -67,7 +68,7 @@ def dealt_data(scenario: Scenario) -> FederatedData:
         ScenarioError: the records cannot be dealt, or `share` leaves a client without any.
     """
     # A client's place names the stream of its coins: the order of these steps is part of a result.
-    data = reduced(scenario, _dealt(scenario, _loaded(scenario)))
+    data = _scanned(scenario, reduced(scenario, _dealt(scenario, _loaded(scenario))))
     if scenario.data.only is not None and scenario.partition != "pooled":
         data = data.alone(scenario.facts.place(scenario.data.only))
     return data
@@ -142,6 +143,17 @@ def _dealt(scenario: Scenario, data: FederatedData) -> FederatedData:
     if scenario.partition in catalog.DEALS:
         return data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
     return data
+
+
+def _scanned(scenario: Scenario, data: FederatedData) -> FederatedData:
+    """Returns the same sites, some of them with a simulated scanner."""
+    if scenario.simulate.scanners is None:
+        return data
+    scanners = {
+        declared.client: Scanner(declared.gain, declared.gamma, declared.blur)
+        for declared in scenario.simulate.scanners
+    }
+    return with_scanners(data, scanners, seed=scenario.data.split_seed)
 
 
 def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:

@@ -4,7 +4,8 @@ from securefl.errors import ScenarioError
 from securefl.scenario.checks.clock import check_clock, check_enough
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
-from securefl.scenario.tables import OPTIONS_OF_CHANNELS, Simulate
+from securefl.scenario.simulate_table import Simulate
+from securefl.scenario.tables import OPTIONS_OF_CHANNELS
 
 _OF_REPORTED_WEIGHTS = ("max_weight", "reveal_counts")
 

@@ -24,9 +24,6 @@ def check_fitted(declared: Declaration, facts: Facts) -> None:
         return
     if len([one for one in declared.data.harmonise or () if one.fitted]) > 1:
         raise ScenarioError("data.harmonise takes one fitted step: leave combat or standardise out")
-    if (declared.data.harmonise or ())[-1] is not step:
-        raise ScenarioError(f"data.harmonise: {step.name} is fitted to what other steps leave, "
-                            "so it comes last")  # fmt: skip
     for reason in (
         *_columns(step, facts),
         *_price(step, declared),
