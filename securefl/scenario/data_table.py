@@ -51,6 +51,11 @@ class Data(Section):
     order. window, zscore and nyul map each image by itself, by constants that stand here, and cost
     no privacy.
 
+    standardise (columns; all by default) and combat (features, covariates) are fitted to the
+    training records of all sites before the first round, by sums over the channel. Both name
+    columns by number, from 0. One of them can be named, as the last step. Under a claim they need
+    noise_multiplier, and bound where the columns do not lie in [-1, 1].
+
     Your own records (docs/own-data.md) take further keys. path and schema say where they are; a
     schema may also be a table, as it is between sites (docs/deploy.md), where path has no place.
     num_classes, sites, class_names, channels, ranges and loss declare what a DP claim must not read

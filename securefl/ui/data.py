@@ -189,7 +189,7 @@ def _lost_signal(scenario: Scenario, check: Check) -> Iterator[str]:
             share = one / max(1, count.records)
             if share >= NEARLY_ALL and usual <= MOSTLY:
                 yield (
-                    f"warning: {share:.0%} of the training records of {name} have class "
+                    f"warning: {share:.0%} of the training records of {name} are of "
                     f"{check.classes[place]}, {usual:.0%} of all: combat takes that signal out "
                     "together with the site"
                 )

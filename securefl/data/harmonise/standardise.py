@@ -12,6 +12,9 @@ from securefl.data.harmonise.moments import Array, Moments
 from securefl.data.harmonise.sums import VARIANCE_FLOOR, Part, Pooled
 from securefl.errors import DataError
 
+# Share of a mean that is left of a constant feature by rounding, at the most.
+CONSTANT = 1e-12
+
 Deviations = Callable[[Moments, Pooled], Array]  # a site's moments -> (p,), its summand
 
 
@@ -53,7 +56,7 @@ def variances_part(p: int, of: Deviations, *, claim: bool) -> Part:
         variance = total / pooled.records
         if claim:
             return replace(pooled, variance=np.maximum(variance, VARIANCE_FLOOR))
-        constant = np.flatnonzero(variance <= 0)
+        constant = np.flatnonzero(variance <= (CONSTANT * pooled.mean) ** 2)
         if len(constant):
             raise DataError(
                 f"data.harmonise: feature {constant[0]} of those chosen is constant, so that "
