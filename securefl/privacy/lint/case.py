@@ -72,6 +72,17 @@ class Case:
         """Declared records of each client; empty where none are declared."""
         return (self.scenario.get("privacy") or {}).get("records") or ()
 
+    @property
+    def has_noised_fit(self) -> bool:
+        """Whether records are harmonised by a fit that each client pays for."""
+        steps = (self.scenario.get("data") or {}).get("harmonise") or ()
+        return any(step.get("noise_multiplier") is not None for step in steps)
+
+    def has_paid_fit(self, client: int) -> bool:
+        """Whether a client's ledger books the fit that precedes the rounds."""
+        lines = self.ledgers.get(client, ())
+        return any(line["event"] and line["release"][2] == FIT_ROUND for line in lines)
+
     def practice(self, key: str, usual: Any) -> Any:
         """Returns how the scenario says that training is done, or the usual way."""
         value = (self.scenario.get("practice") or {}).get(key)

@@ -7,6 +7,7 @@ computed from these, its own location and scale, too.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -71,7 +72,9 @@ class _Step:
     def table(self, examples: Examples) -> _Table:
         """Returns the columns of some records, float64."""
         values = examples.features.numpy().astype(np.float64) / self.bound
-        return _Table(values[:, self.columns], values[:, self.regressors])
+        # Rows after rows: the order of a sum, and so its last bits, follow from the layout.
+        features = np.ascontiguousarray(values[:, self.columns])
+        return _Table(features, np.ascontiguousarray(values[:, self.regressors]))
 
     def effect(self, moments: Moments, pooled: Pooled) -> SiteEffect:
         """Returns what is a site's own; nothing in a standardisation."""
@@ -208,7 +211,9 @@ def _paid_moments(
     )
     if files is not None:
         files.keep_moments(client, moments)
-    ledger.settle(release)
+    # If the disk refuses, the fit stays reserved, which costs the same.
+    with suppress(OSError):
+        ledger.settle(release)
     return moments
 
 
