@@ -179,9 +179,10 @@ def _play_sum(
         for client, request in server.requests().items():
             side = sides.clients[client]
             reply = side.receive(request)
-            if reply is None:
-                reply = side.submit(ClientUpdate(summands[client], 1, None, name))
-            if isinstance(reply, View) or not server.absorb(client, reply):
+            if isinstance(reply, View):
+                raise ProtocolError("a sum was opened at a site, and not at the server")
+            update = ClientUpdate(summands[client], 1, None, name)
+            if not server.absorb(client, side.submit(update) if reply is None else reply):
                 raise RoundAbandoned(f"the message of client {client} was dropped")
         view = server.close_stage()
     _check_complete(view, summands)

@@ -79,7 +79,8 @@ def _slopes_part(p: int, q: int, *, claim: bool) -> Part:
                 "data.harmonise: the covariates are constant within every site, or one follows "
                 "from the others; leave one out"
             )
-        return replace(pooled, slopes=np.linalg.solve(between, total[size:].reshape(q, p)))
+        slopes: Array = np.linalg.solve(between, total[size:].reshape(q, p)).astype(np.float64)
+        return replace(pooled, slopes=slopes)
 
     return Part("centred cross-products", size + q * p, of, learn)
 

@@ -71,7 +71,8 @@ class Moments:
             name: np.array(values[name], dtype=np.float64).reshape(shape)
             for name, shape in shapes.items()
         }
-        if not all(np.isfinite(array).all() for array in (*arrays.values(), values["n"])):
+        numbers = [np.array(values["n"]), *arrays.values()]
+        if not all(np.isfinite(array).all() for array in numbers):
             raise ValueError("a moment is not finite")
         return cls(n=values["n"], **arrays)
 
