@@ -14,7 +14,9 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,8 +29,9 @@ MAX_RECORDS_PER_SITE = 2000
 QUANTILES = 11  # of an image: its deciles, with the least and the largest value
 BLOCK_VALUES = 2**20  # of images that are looked at together
 # Of weights on standardised features, for a loss that is a mean over records.
-WEIGHT_DECAY = 1e-4
-MAX_ITERATIONS = 200
+WEIGHT_DECAY = 1e-3
+MAX_ITERATIONS = 500
+LEAST_SCALE = 1e-9
 LEAST_SHARPNESS = 1e-12  # the logarithm of a constant image's would be infinite
 
 
@@ -107,13 +110,15 @@ def sharpness_features(images: Tensor) -> Tensor:
     def energies(block: Tensor) -> Tensor:
         gradient = torch.zeros(len(block), dtype=torch.float64)
         laplacian = torch.zeros_like(block)
-        for axis in range(2, block.dim()):
+        # A side of one or two pixels has no second difference.
+        for axis in [axis for axis in range(2, block.dim()) if block.shape[axis] > 2]:
             step = block.diff(dim=axis)
             gradient = gradient + step.square().flatten(1).mean(dim=1)
             inner = [slice(None)] * block.dim()
             inner[axis] = slice(1, -1)
             laplacian[tuple(inner)] += step.diff(dim=axis)
-        spread = laplacian.flatten(1).var(dim=1, correction=0)
+        centred = laplacian - laplacian.flatten(1).mean(dim=1).reshape(-1, *[1] * (block.dim() - 1))
+        spread = centred.square().flatten(1).mean(dim=1)
         return torch.stack([spread, gradient], dim=1).clamp_min(LEAST_SHARPNESS).log()
 
     return _by_blocks(images, energies)
@@ -142,27 +147,32 @@ def held_out_auc(values: Tensor, classes: Tensor, folds: Tensor, count: int) -> 
 
 def _fitted(values: Tensor, classes: Tensor, count: int) -> Callable[[Tensor], Tensor]:
     """Returns a multinomial logistic regression: values (m, features) -> probabilities."""
+    from scipy.optimize import minimize  # SciPy takes half a second to import
+
     centre = values.mean(dim=0)
-    scale = values.std(dim=0, correction=0).clamp_min(1e-9)
-    weights = torch.zeros(values.shape[1] + 1, count, dtype=torch.float64, requires_grad=True)
-    inputs = (values - centre) / scale
-    optimizer = torch.optim.LBFGS(
-        [weights], max_iter=MAX_ITERATIONS, tolerance_grad=1e-7, line_search_fn="strong_wolfe"
-    )
+    scale = values.std(dim=0, correction=0).clamp_min(LEAST_SCALE)
+    ones = torch.ones(len(values), 1, dtype=torch.float64)
+    inputs = torch.cat([(values - centre) / scale, ones], dim=1)
+    truth = functional.one_hot(classes, count).double()
+    shape = (inputs.shape[1], count)
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        logits = inputs @ weights[:-1] + weights[-1]
-        penalty = WEIGHT_DECAY / 2 * weights[:-1].square().sum()
-        value = functional.cross_entropy(logits, classes) + penalty
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights = torch.from_numpy(flat).reshape(shape)
+        shares = functional.log_softmax(inputs @ weights, dim=1)
+        decayed = weights.clone()
+        decayed[-1] = 0  # no decay of the offset
+        value = -(truth * shares).sum() / len(truth) + WEIGHT_DECAY / 2 * decayed.square().sum()
+        gradient = inputs.T @ (shares.exp() - truth) / len(truth) + WEIGHT_DECAY * decayed
+        return float(value), gradient.flatten().numpy()
 
-    optimizer.step(loss)  # type: ignore[arg-type]
-    found = weights.detach()
+    start = np.zeros(inputs.shape[1] * count)
+    options = {"maxiter": MAX_ITERATIONS, "ftol": 1e-10, "gtol": 1e-7}
+    # Not torch's own L-BFGS, whose first step imports a compiler.
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
+    weights = torch.from_numpy(found).reshape(shape)
 
     def probabilities(given: Tensor) -> Tensor:
-        return functional.softmax((given - centre) / scale @ found[:-1] + found[-1], dim=1)
+        return functional.softmax((given - centre) / scale @ weights[:-1] + weights[-1], dim=1)
 
     return probabilities
 

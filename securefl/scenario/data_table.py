@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from securefl.scenario.harmonise_table import FittedStep, HarmoniseStep
+from securefl.scenario.harmonise_table import USUAL_SCORE, FittedStep, HarmoniseStep, ZScore
 from securefl.scenario.tables import Count, Index, Section, Seed
 
 # The keys that only somebody's own records take.
@@ -96,6 +96,14 @@ class Data(Section):
     arguments: dict[str, Any] | None = None
     digest: str | None = None
     grouped: Annotated[bool, Field(strict=True)] | None = None
+
+    @property
+    def image_bounds(self) -> tuple[float, float]:
+        """The range of a model's image inputs, as far as the steps of `harmonise` say."""
+        for step in self.harmonise or ():
+            if isinstance(step, ZScore):
+                return -(step.clip or USUAL_SCORE), step.clip or USUAL_SCORE
+        return -1.0, 1.0
 
     def given(self, key: str) -> Any:
         """Returns the value of a key, as TOML calls it; None where it is not set."""

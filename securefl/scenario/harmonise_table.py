@@ -14,6 +14,9 @@ from securefl.scenario.tables import Index, Section, named
 Intensity = Annotated[float, Field(ge=-1e9, le=1e9, strict=True)]
 Percentile = Annotated[float, Field(ge=0, le=100, strict=True)]
 
+# Standard deviations within which nearly all pixels of an image lie.
+USUAL_SCORE = 6.0
+
 
 class Step(Section):
     """A step of `data.harmonise`."""

@@ -58,6 +58,7 @@ def check_scenario(path: Path, overrides: tuple[str, ...]) -> Check:
         check.remarks += _own_remarks(scenario, source)
     check.remarks += _declared_remarks(scenario, found)
     check.remarks += _lost_signal(scenario, check)
+    check.remarks += _harmonise_remarks(scenario)
     check.faults += _faults(check)
     if source is not None and _is_function(scenario.data):
         check.faults += _repetition(scenario)
@@ -193,6 +194,14 @@ def _lost_signal(scenario: Scenario, check: Check) -> Iterator[str]:
                     f"{check.classes[place]}, {usual:.0%} of all: combat takes that signal out "
                     "together with the site"
                 )
+
+
+def _harmonise_remarks(scenario: Scenario) -> Iterator[str]:
+    """Yields what is done to records before they train or judge."""
+    steps = scenario.data.harmonise
+    if steps is not None:
+        names = ", then ".join(step.name for step in steps)
+        yield f"records that train and records that judge pass data.harmonise: {names}"
 
 
 def _faults(check: Check) -> Iterator[str]:

@@ -90,7 +90,7 @@ def _inverted(look: Look, update: Update) -> Exposure:
         update.moved[:parameters],
         labels_of(estimate),
         shape=look.task.image,
-        bounds=(-1.0, 1.0),
+        bounds=look.inquiry.scenario.data.image_bounds,
         generator=look.inquiry.stream("inversion").torch_generator(),
         iterations=ITERATIONS,
         local=attacks.LocalSteps(look.lr(update.round), batch, training.epochs),

@@ -4,6 +4,7 @@ Stored units are those of the records: 0 to 255 where pixels are bytes, else the
 are. What a step returns for an image depends on no other image, to the bit.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -78,7 +79,7 @@ def nyul(features: Tensor, *, landmarks: Sequence[float], percentiles: Sequence[
 
     def mapped(rows: Rows) -> NDArray[np.float64]:
         values = rows.astype(np.float64)
-        found = _between(np.sort(values, axis=1), ranks)
+        found = quantiles(np.sort(values, axis=1), ranks)
         return _piecewise(values, found, targets)
 
     return _by_blocks(features, np.float32, mapped)
@@ -94,7 +95,8 @@ def _by_blocks(
         dtype: of the result.
         mapped: (m, values) -> (m, values).
     """
-    images = features.numpy().reshape(len(features), -1)
+    # Not -1: a site may have no record.
+    images = features.numpy().reshape(len(features), math.prod(features.shape[1:]))
     result = np.empty(images.shape, dtype=dtype)
     step = max(1, BLOCK_VALUES // max(1, images.shape[1]))
     for start in range(0, len(images), step):
@@ -140,7 +142,7 @@ def _byte_landmarks(
     return tables.ravel()[shifted].astype(np.uint8, copy=False)
 
 
-def _between(ascending: NDArray[np.float64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+def quantiles(ascending: NDArray[np.float64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the quantiles of each sorted row, (m, ranks), linear between neighbours."""
     places = ranks * (ascending.shape[1] - 1)
     lower, upper = np.floor(places).astype(int), np.ceil(places).astype(int)

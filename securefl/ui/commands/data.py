@@ -23,6 +23,13 @@ Plot = Annotated[
     Path | None,
     typer.Option("--plot", help="Draw records of each site and class (.svg, .png or .pdf)."),
 ]
+Effect = Annotated[
+    bool,
+    typer.Option("--site-effect", help="Measure how well records give away their site."),
+]
+Images = Annotated[
+    Path, typer.Argument(metavar="FILE|SCENARIO", help="Scenario or .npz file of public images.")
+]
 
 
 @app.command()
@@ -48,6 +55,7 @@ def check(
     path: Checked,
     schema: SchemaFile = None,
     plot: Plot = None,
+    unlike: Effect = False,
     overrides: Overrides = None,
     trust: Trust = None,
     display: Shown = None,
@@ -63,7 +71,15 @@ def check(
         found = check_scenario(path, given)
     else:
         found = check_file(path, schema, given)
-    lines = [*found.lines()]
+    lines, facts = [*found.lines()], found.facts
+    if unlike:
+        from securefl.ui.unlike import effect_facts, effect_lines, effects
+
+        if path.suffix != ".toml":
+            raise ScenarioError("--site-effect compares the sites of a scenario; give its .toml")
+        measured = effects(path, given)
+        lines += effect_lines(measured)
+        facts["site_effect"] = effect_facts(measured)
     if plot is not None:
         from securefl.ui.figures import draw_records
 
@@ -72,6 +88,16 @@ def check(
         with drawn(plot):
             draw_records(plot, sites, found.classes or ("records",), counts)
         lines.append(f"wrote {plot}")
-    make_display(display).line("\n".join(lines), **found.facts)
+    make_display(display).line("\n".join(lines), **facts)
     if found.faults:
         raise typer.Exit(1)
+
+
+@app.command()
+def landmarks(path: Images, overrides: Overrides = None, trust: Trust = None) -> None:
+    """Draft landmarks for data.harmonise from PUBLIC images; of others they are a release."""
+    from securefl.ui.unlike import drafted
+
+    print(drafted(path, tuple(overrides or ())))
+    print("# These numbers come from the images: from images that are not public, they are a")
+    print("# release about them, which no ledger counts.")
