@@ -32,6 +32,7 @@ from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.fit_files import FitFiles
 from securefl.scenario.assemble.parts import parts
 from securefl.scenario.scenario import Scenario, parse_scenario
+from securefl.ui.unlike import effects
 from tests.data.harmonise.sites import Records, fitted, reference
 from tests.runs.test_play import Killed, nothing, releases, run_until_killed
 from tests.values import present
@@ -107,6 +108,18 @@ def test_sites_train_on_the_records_of_a_pooled_combat(
         others = [column for column in range(15) if column not in FEATURES]
         assert torch.equal(site.train.features[:, others], raw.train.features[:, others])
         assert torch.equal(site.train.labels, raw.train.labels)
+
+
+def test_a_look_at_the_site_effect_fits_the_same_step(tmp_path: Path) -> None:
+    data = fitting.fitted_here(present(sgd().data.fit), load_data(sgd()))
+    for site, trained in zip(data.sites, assembled(sgd(), tmp_path).data.sites, strict=True):
+        torch.testing.assert_close(site.train.features, trained.train.features, rtol=0, atol=1e-6)
+    path = tmp_path / "s.toml"
+    path.write_text(SGD)
+    # All that tells the hospitals apart in the four columns is gone.
+    found = effects(path, ())
+    assert set(found) == {"before", "after"}
+    assert present(found["after"].site["columns"]) < present(found["before"].site["columns"])
 
 
 def test_test_records_get_the_map_of_their_site_and_teach_nothing(tmp_path: Path) -> None:

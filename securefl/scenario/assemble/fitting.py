@@ -155,6 +155,25 @@ def harmonised(
     return _applied(step, data, moments, pooled)
 
 
+def fitted_here(declared: FittedStep, data: FederatedData) -> FederatedData:
+    """Returns records after a fit without noise and without a channel, for their owner to look at.
+
+    Args:
+        declared: the step.
+        data: of all sites, after record-local steps.
+
+    Raises:
+        DataError: nothing can be fitted to these records.
+    """
+    step = _Step(declared, features=data.task.features, claim=False)
+    moments = {client: _exact(step, site) for client, site in enumerate(data.sites)}
+    pooled = Pooled.start(step.p, step.q)
+    for part in step.parts:
+        total = np.sum([part.of(own, pooled) for own in moments.values()], axis=0)
+        pooled = part.learn(total, pooled)
+    return _applied(step, data, moments, pooled)
+
+
 def _exact(step: _Step, site: Site) -> Moments:
     """Returns the exact moments of a site, without a claim. Raises DataError."""
     table = step.table(site.train)
