@@ -209,6 +209,11 @@ def misfit(scenario: Scenario, adversary: str) -> str:
             f"no audit looks at topology = {kind!r}, where updates of one round may begin with "
             "different models: take the topology away"
         )
+    if scenario.data.fit is not None:
+        return (
+            f"no audit looks at data.harmonise with {scenario.data.fit.name}, which its shadows "
+            "would have to fit again: take the step away"
+        )
     if kind not in threat(adversary).fits:
         return (
             f"--adversary: with topology = {kind!r} nobody is {adversary!r}; use one of "

@@ -38,6 +38,10 @@ class Seen(StrEnum):
     CLEAR_COUNTS = "counts in the clear"
     MASKED_COUNTS = "masked counts"
     SUM_OF_COUNTS = "sum of counts"
+    # Of statistics that harmonise records, before the first round.
+    CLEAR_STATISTICS = "statistics in the clear"
+    MASKED_STATISTICS = "masked statistics"
+    SUM_OF_STATISTICS = "sum of statistics"
     # Of an adversary inside the federation.
     OWN_HONEST_UPDATES = "own honest updates"
     OTHERS_HONEST_UPDATES = "honest updates of the others"

@@ -35,6 +35,10 @@ class SampledGaussian:
             raise ValueError(f"steps must be >= 1, got {self.steps}")
 
 
+# Stands for the round where a release precedes all rounds: the fit that harmonises records.
+FIT_ROUND = -1
+
+
 class ReleaseId(NamedTuple):
     """Names one release forever: the run, the client, the round and the attempt at it."""
 

@@ -1,8 +1,9 @@
 """The past of a ledger: everything that earlier runs released on the same records."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from securefl.privacy.chain import GENESIS, earlier, read_entries, seeded_before
 from securefl.privacy.events import SampledGaussian
@@ -26,6 +27,13 @@ class Past(NamedTuple):
     def is_recorded(self) -> bool:
         """Whether the first line of the continuing ledger records this past."""
         return bool(self.events or self.seeded)
+
+    def and_once(self, event: SampledGaussian | None) -> Self:
+        """Returns this past and one more release; the same past where there is none."""
+        if event is None:
+            return self
+        events = Counter(dict(self.events)) + Counter([event])
+        return self._replace(events=tuple(sorted(events.items())))
 
     def to_json(self) -> dict[str, object]:
         """Returns the record of this past for the first line of the continuing ledger."""

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from securefl.errors import RunFolderError
 from securefl.federation.record import RoundRecord
-from securefl.files import append_line, append_lines, read_json, read_lines, write_json, write_lines
+from securefl.files import append_line, read_json, read_lines, write_json, write_lines
+from securefl.privacy.events import FIT_ROUND
 from securefl.runs.metrics import RunMetrics, checked_metrics
 from securefl.runs.timings import Timings
+from securefl.runs.transcript import Transcript
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
     from torch import Size
@@ -115,8 +117,8 @@ class Cell:
         return self.folder / "rounds.jsonl"
 
     @property
-    def _transcript(self) -> Path:
-        return self.folder / "transcript.jsonl"
+    def _transcript(self) -> Transcript:
+        return Transcript(self.folder / "transcript.jsonl")
 
     @property
     def _metrics(self) -> Path:
@@ -207,7 +209,7 @@ class Cell:
                     f"the checkpoint {self.checkpoint} is gone, yet rounds were played; "
                     "put a copy back"
                 )
-            write_lines(self._transcript, [])
+            self._transcript.cut(FIT_ROUND + 1)
             return start
         checkpoint = load_checkpoint(self.checkpoint)
         if not checkpoint.fits(start.weights, shapes):
@@ -226,10 +228,7 @@ class Cell:
         if [line["round"] for line in lines] != list(range(round)):
             raise RunFolderError(f"{self._rounds} is damaged: rounds are missing")
         write_lines(self._rounds, lines)
-        transcript = read_lines(self._transcript)
-        if not all(isinstance(line.get("round"), int) for line in transcript):
-            raise RunFolderError(f"{self._transcript} is damaged: a line has no round")
-        write_lines(self._transcript, [line for line in transcript if line["round"] < round])
+        self._transcript.cut(round)
 
     def begin_round(self, round: int) -> None:
         """Notes that a round is under way, before anything can leave a client."""
@@ -243,18 +242,15 @@ class Cell:
 
     def note_seen(self, round: int, observed: "Sequence[Header]") -> None:
         """Writes what parties observed in a round, or after it, into the transcript."""
-        lines = (
-            {
-                "round": round,
-                "party": observation.party,
-                "kind": observation.kind,
-                "about": observation.about,
-                "shape": observation.shape,
-                "bytes": observation.size,
-            }
-            for observation in observed
-        )
-        append_lines(self._transcript, lines)
+        self._transcript.note(round, observed)
+
+    def note_fit(self, observed: "Sequence[Header]") -> None:
+        """Writes what parties observed in the fit that precedes the rounds, in place of any line.
+
+        A fit that a crash cut short is noted once, with the one that ends.
+        """
+        self._transcript.cut(FIT_ROUND)
+        self._transcript.note(FIT_ROUND, observed)
 
     def keep(self, state: "State", record: RoundRecord, shapes: "Mapping[str, Size]") -> None:
         """Writes the checkpoint, then the record's line; `shapes` are the model's parameters."""

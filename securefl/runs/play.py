@@ -1,17 +1,15 @@
 """Runs a scenario inside its cell: start or resume, play the rounds, keep what comes out."""
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import TracebackType
 
 from torch import Size
 
 from securefl import vector
 from securefl.data.download import OnBytes, quiet
-from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
+from securefl.errors import BudgetExceeded, LedgerError, RunFailed
 from securefl.federation import engine
 from securefl.federation.crew import Steps
 from securefl.federation.profile import Profile, profiled
@@ -25,6 +23,7 @@ from securefl.privacy.remember import Remember, fresh
 from securefl.runs.best import BestModel, score
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.ending import end_run, leave_the_model
+from securefl.runs.failure import FailureKept
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics, final_metrics
 from securefl.runs.nodes import keep_nodes, with_nodes
@@ -32,6 +31,7 @@ from securefl.runs.origin import origin_of
 from securefl.runs.stopwatch import Stopwatch
 from securefl.scenario.assemble.assemble import Assembled, join
 from securefl.scenario.assemble.data import fetch_data
+from securefl.scenario.assemble.fit_files import FitFiles
 from securefl.scenario.assemble.parts import parts
 from securefl.scenario.plugins.loading import authors_blamed
 from securefl.scenario.scenario import Scenario
@@ -76,7 +76,7 @@ def run_cell(
         leave_the_model(cell)
         raise BudgetExceeded(status.reason)
     blamed = authors_blamed(quoted=not scenario.claims_dp)
-    with _FailureKept(cell, scenario), Stopwatch(cell) as watch, blamed:
+    with FailureKept(cell, scenario), Stopwatch(cell) as watch, blamed:
         with watch.stage("set_up"):
             fetch_data(scenario, on_bytes)
             origin = origin_of(scenario)
@@ -86,6 +86,7 @@ def run_cell(
                 run=run,
                 ledgers=cell.ledgers,
                 keeps=cell.keeps,
+                fit=fit_files(cell),
                 origin=origin,
                 remember=remember,
                 on_step=steps,
@@ -110,6 +111,11 @@ def run_cell(
                 watch.add(profile)
 
 
+def fit_files(cell: Cell) -> FitFiles:
+    """Returns where a cell keeps the fit that precedes its rounds."""
+    return FitFiles(cell.folder / "harmonise.json", cell.keeps, cell.note_fit)
+
+
 def kept_rounds(
     cell: Cell,
     federation: Federation,
@@ -132,35 +138,6 @@ def kept_rounds(
         # Noted before the next round can release anything, see `_abandon_interrupted`.
         if played.state.round < rounds:
             cell.begin_round(played.state.round)
-
-
-class _FailureKept:
-    """Writes why a cell failed into its status; an interruption or a spent budget is no failure."""
-
-    def __init__(self, cell: Cell, scenario: Scenario) -> None:
-        self._cell = cell
-        self._scenario = scenario
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if not isinstance(error, Exception) or isinstance(error, BudgetExceeded):
-            return
-        reason = str(error)
-        if not isinstance(error, SecureflError):  # a bug: its place matters more than its sentence
-            reason = "".join(traceback.format_exception(error))
-            # Its words may quote a record, and the folder of a run is for others to read.
-            if self._scenario.claims_dp:
-                places = "".join(traceback.format_tb(error.__traceback__))
-                reason = f"{places}{type(error).__name__}, whose words a DP claim keeps out of here"
-        with suppress(OSError):  # the disk may be what failed
-            self._cell.finish(CellState.FAILED, reason=reason)
 
 
 @dataclass(frozen=True)

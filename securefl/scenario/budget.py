@@ -76,11 +76,13 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
     if privacy is None or privacy.noise_multiplier is None or not scenario.claims_dp:
         return Outlook({}, None)
     affordable: dict[int, int] = {}
+    fit = scenario.data.fit
     # Clients that pay the same afford the same; each sum of privacy losses takes a while.
     sums: dict[tuple[SampledGaussian, Past], int] = {}
     for client in members:
         plan = scenario.facts.plan_without_noise(client).with_noise(privacy.noise_multiplier)
         spent = NO_PAST if before is None else before.get(client, NO_PAST)
+        spent = spent.and_once(None if fit is None else fit.cost)
         if (plan.cost, spent) not in sums:
             booked = Counter(dict(spent.events))
             already = booked.pop(plan.cost, 0)  # by an earlier run under the same constants

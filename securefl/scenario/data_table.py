@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from securefl.scenario.harmonise_table import USUAL_SCORE, HarmoniseStep, ZScore
+from securefl.scenario.harmonise_table import USUAL_SCORE, FittedStep, HarmoniseStep, ZScore
 from securefl.scenario.tables import Count, Index, Section, Seed
 
 # The keys that only somebody's own records take.
@@ -52,6 +52,11 @@ class Data(Section):
     harmonise lists steps that make records of unlike sites more alike (docs/harmonise.md), in
     order. window, zscore and nyul map each image by itself, by constants that stand here, and cost
     no privacy.
+
+    standardise (columns; all by default) and combat (features, covariates) are fitted to the
+    training records of all sites before the first round, by sums over the channel. Both name
+    columns by number, from 0. One of them can be named, as the last step. Under a claim they need
+    noise_multiplier, and bound where the columns do not lie in [-1, 1].
 
     Your own records (docs/own-data.md) take further keys. path and schema say where they are; a
     schema may also be a table, as it is between sites (docs/deploy.md), where path has no place.
@@ -110,6 +115,12 @@ class Data(Section):
     def given(self, key: str) -> Any:
         """Returns the value of a key, as TOML calls it; None where it is not set."""
         return self.schema_ if key == "schema" else getattr(self, key)
+
+    @property
+    def fit(self) -> FittedStep | None:
+        """The step of `harmonise` that is fitted to the records of all sites; None without."""
+        steps = [step for step in self.harmonise or () if isinstance(step, FittedStep)]
+        return steps[0] if steps else None
 
 
 # As TOML calls them.

@@ -13,6 +13,7 @@ from securefl.scenario.checks.attack import check_attack
 from securefl.scenario.checks.code import check_code
 from securefl.scenario.checks.data import check_data
 from securefl.scenario.checks.engine import check_evaluation
+from securefl.scenario.checks.fitted import check_fitted
 from securefl.scenario.checks.harmonise import check_harmonise, check_scanners
 from securefl.scenario.checks.learning import check_model, check_step
 from securefl.scenario.checks.names import check_names
@@ -61,6 +62,7 @@ class Scenario(Declaration):
         if self.attack is not None:
             check_attack(self, self.attack, facts)
         check_step(facts)
+        check_fitted(self, facts)
         check_topology(self, facts)
         check_evaluation(self, facts)
         check_refine(self, facts)

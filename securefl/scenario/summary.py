@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
 from securefl.scenario.model_words import model_words
@@ -140,12 +141,25 @@ def _weights(scenario: Scenario) -> str:
     return f"all rows count the same (weights {scenario.weights} are not used)"
 
 
+def _fit(scenario: Scenario) -> Iterator[str]:
+    """Yields who sees what of the fit that precedes the rounds."""
+    fit = scenario.data.fit
+    if fit is None:
+        return
+    noised = "noised " if fit.cost is not None else ""
+    if scenario.facts.channel.shows_every_update:
+        yield f"data.harmonise: the server sees the {noised}statistics of each site"
+    else:
+        yield f"data.harmonise: the server sees sums of {noised}statistics over all sites"
+
+
 def _cautions(scenario: Scenario) -> Iterator[str]:
     """Yields settings that give something away, or do less than they seem to."""
     if scenario.facts.channel_options.get("secrets") == "seeded":
         yield ("SEEDED set-up: the seed tells beforehand which clients are summed together")
     if scenario.channel.reveal_counts:
         yield "weights: the server sees each client's exact record count (channel.reveal_counts)"
+    yield from _fit(scenario)
     yield from _models(scenario)
     yield from model_words(scenario)
     for name, plugin in scenario.facts.plugins.items():
@@ -222,6 +236,14 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
         yield (
             "outside the claim: who is in a cohort, which the scenario's seed decides: "
             "it amplifies nothing"
+        )
+    fit = scenario.data.fit
+    if fit is not None and fit.cost is not None:
+        alone = exact_epsilon(1 / fit.cost.noise_multiplier, privacy.delta)
+        yield (
+            f"data.harmonise: {fit.name} is fitted with noise of multiplier "
+            f"{fit.cost.noise_multiplier:g}, once, for epsilon {alone:.3g} by itself; the claim "
+            "covers it together with training"
         )
     claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit}"
     if scenario.facts.data_set.grouped:

@@ -19,6 +19,7 @@ from securefl.scenario import catalog
 from securefl.scenario.assemble.data import dealt_data
 from securefl.scenario.assemble.site_data import is_far
 from securefl.scenario.data_table import Data
+from securefl.scenario.harmonise_table import Combat
 from securefl.scenario.overrides import override
 from securefl.scenario.own_data import open_source, returns_the_same
 from securefl.scenario.scenario import Scenario, load_scenario
@@ -30,6 +31,9 @@ SIDE = 32
 CHANNELS = 3
 # Of bad files, which people mend some at a time.
 MAX_FAULTS = 20
+# A site with such a share of one class tells the class, unless most records everywhere have it.
+NEARLY_ALL = 0.9
+MOSTLY = 0.75
 
 
 def check_scenario(path: Path, overrides: tuple[str, ...]) -> Check:
@@ -61,6 +65,7 @@ def check_scenario(path: Path, overrides: tuple[str, ...]) -> Check:
     check.remarks += _declared_remarks(scenario, found)
     if isinstance(source, DicomSource):
         check.remarks += dicom.remarks(source, dicom.look(source))
+    check.remarks += _lost_signal(scenario, check)
     check.remarks += _harmonise_remarks(scenario)
     check.faults += _faults(check)
     if source is not None and _is_function(scenario.data):
@@ -223,6 +228,24 @@ def _declared_remarks(scenario: Scenario, found: Overview) -> Iterator[str]:
                 f"{number(real.records, 'training record')}: noise and sampling rest on the "
                 "declared number"
             )
+
+
+def _lost_signal(scenario: Scenario, check: Check) -> Iterator[str]:
+    """Yields a warning for each site that nearly is a class, where ComBat takes sites out."""
+    if not isinstance(scenario.data.fit, Combat):
+        return
+    counts = check.found.train
+    classes = zip(*(count.classes for count in counts), strict=True)
+    for place, of_class in enumerate(classes):
+        usual = sum(of_class) / max(1, sum(count.records for count in counts))
+        for name, one, count in zip(check.found.sites, of_class, counts, strict=True):
+            share = one / max(1, count.records)
+            if share >= NEARLY_ALL and usual <= MOSTLY:
+                yield (
+                    f"warning: {share:.0%} of the training records of {name} are of "
+                    f"{check.classes[place]}, {usual:.0%} of all: combat takes that signal out "
+                    "together with the site"
+                )
 
 
 def _harmonise_remarks(scenario: Scenario) -> Iterator[str]:

@@ -13,6 +13,7 @@ from securefl.data.task import FederatedData, Site
 from securefl.errors import ScenarioError
 from securefl.learning.site_effect import SiteEffect, site_effect
 from securefl.scenario.assemble.data import dealt_data, local_steps
+from securefl.scenario.assemble.fitting import fitted_here
 from securefl.scenario.own_data import open_source
 from securefl.scenario.scenario import Scenario, load_scenario, make_scenario
 from securefl.scenario.written import to_toml
@@ -22,6 +23,8 @@ Groups = list[Sequence[bytes]]
 
 def effects(path: Path, overrides: tuple[str, ...]) -> dict[str, SiteEffect]:
     """Returns the site effect before data.harmonise, and after it where there are such steps.
+
+    A fitted step is fitted without noise, also where a claim will have some.
 
     Raises:
         ScenarioError: the scenario is wrong, or has one site only.
@@ -33,8 +36,10 @@ def effects(path: Path, overrides: tuple[str, ...]) -> dict[str, SiteEffect]:
         raise ScenarioError("--site-effect compares sites, and the scenario has one only")
     found = {"before": site_effect(data, groups)}
     steps = local_steps(scenario)
-    if steps:
-        found["after"] = site_effect(all_harmonised(data, steps), groups)
+    fit = scenario.data.fit
+    if steps or fit is not None:
+        after = all_harmonised(data, steps)
+        found["after"] = site_effect(after if fit is None else fitted_here(fit, after), groups)
     return found
 
 

@@ -39,6 +39,9 @@ def test_transcripts_on_disk_keep_their_words() -> None:
             "counts in the clear",
             "masked counts",
             "sum of counts",
+            "statistics in the clear",
+            "masked statistics",
+            "sum of statistics",
             "own honest updates",
             "honest updates of the others",
         ]

@@ -31,6 +31,8 @@ STEPS: Mapping[str, StepEntry] = {
     "window": StepEntry(apply=window),
     "zscore": StepEntry(apply=zscore),
     "nyul": StepEntry(apply=nyul),
+    "standardise": StepEntry(fitted=True),
+    "combat": StepEntry(fitted=True),
 }
 
 

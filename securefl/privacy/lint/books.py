@@ -156,9 +156,12 @@ def _calibrated_too_high(case: Case, client: int) -> str | None:
 
 
 def steps_not_accounted(case: Case) -> str | None:
-    """Finds a round that was not booked, or booked with fewer steps than were run."""
+    """Finds a round or a fit that was not booked, or booked with fewer steps than were run."""
     if not case.has_claim:
         return None
+    for client in case.ledgers:
+        if case.has_noised_fit and case.booked(client) and not case.has_paid_fit(client):
+            return f"client {client}: its ledger books nothing for the fit of data.harmonise"
     updates = Counter[int]()
     for record in case.rounds:
         for client in record["survivors"]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import FIT_ROUND, SampledGaussian
 
 Table = Mapping[str, Any]
 
@@ -72,6 +72,17 @@ class Case:
         """Declared records of each client; empty where none are declared."""
         return (self.scenario.get("privacy") or {}).get("records") or ()
 
+    @property
+    def has_noised_fit(self) -> bool:
+        """Whether records are harmonised by a fit that each client pays for."""
+        steps = (self.scenario.get("data") or {}).get("harmonise") or ()
+        return any(step.get("noise_multiplier") is not None for step in steps)
+
+    def has_paid_fit(self, client: int) -> bool:
+        """Whether a client's ledger books the fit that precedes the rounds."""
+        lines = self.ledgers.get(client, ())
+        return any(line["event"] and line["release"][2] == FIT_ROUND for line in lines)
+
     def practice(self, key: str, usual: Any) -> Any:
         """Returns how the scenario says that training is done, or the usual way."""
         value = (self.scenario.get("practice") or {}).get(key)
@@ -85,10 +96,12 @@ class Case:
     def booked(self, client: int) -> dict[int, SampledGaussian]:
         """Returns a training's number -> event of a client's reservations.
 
-        Of several attempts it is the last one.
+        Of several attempts it is the last one. A fit that precedes the rounds is no training.
         """
         lines = [line for line in self.ledgers.get(client, ()) if line["event"]]
-        return {line["release"][2]: SampledGaussian(**line["event"]) for line in lines}
+        booked = {line["release"][2]: SampledGaussian(**line["event"]) for line in lines}
+        booked.pop(FIT_ROUND, None)
+        return booked
 
 
 class Finding(NamedTuple):

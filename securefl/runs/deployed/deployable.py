@@ -31,6 +31,11 @@ def check_deployable(scenario: Scenario) -> None:
         )
     if scenario.data.label_noise is not None:
         raise ScenarioError("data.label_noise changes records, which sites do not: remove it")
+    if scenario.data.fit is not None:
+        raise ScenarioError(
+            f"data.harmonise: {scenario.data.fit.name} is fitted to all sites together, which does "
+            "not run between sites yet; use record-local steps"
+        )
     check_own_data(scenario)
     check_algorithm(scenario)
     check_choice(scenario)

@@ -25,6 +25,8 @@ from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.fisher import fisher_of
+from securefl.scenario.assemble.fit_files import FitFiles
+from securefl.scenario.assemble.fitting import harmonised
 from securefl.scenario.assemble.ledgers import Origin, open_ledgers
 from securefl.scenario.assemble.public import ServerParts, server_parts
 from securefl.scenario.assemble.trainers import (
@@ -96,6 +98,7 @@ def parts(
     run: str,
     ledgers: Path,
     keeps: Path | None = None,
+    fit: FitFiles | None = None,
     origin: Origin | None = None,
     remember: Remember = fresh,
     on_step: OnStep = unseen,
@@ -108,14 +111,17 @@ def parts(
         run: names this run in release ids and sessions.
         ledgers: folder of the clients' ledgers; files that exist are read and continued.
         keeps: folder of what clients keep from round to round; None for memory alone.
+        fit: where the fit that harmonises records is kept; None for memory alone.
         origin: the run that `init_from` names, as `runs/origin.py` reads it.
         remember: caches calibrated noise.
         on_step: called after every local step of a client.
         device: where models train and are evaluated. An audit plays every run on the CPU.
 
     Raises:
-        DataError: a data file is damaged.
+        BudgetExceeded: a site cannot pay for the fit that harmonises records.
+        DataError: a data file is damaged, or nothing can be fitted to the records.
         LedgerError: a ledger is damaged or was kept under other terms.
+        RunFailed: a site is missing in that fit.
         ScenarioError: the records cannot be dealt, or no noise meets the claim.
         ValueError: origin is missing, or the scenario names none.
     """
@@ -126,6 +132,7 @@ def parts(
     books = open_ledgers(scenario, ledgers, origin)
     for book in books.values():
         book.begin()
+    data = harmonised(server, data, ledgers=books, files=fit)
     sites = poisoned(scenario, scenario.facts, data).sites
     examples = {client: site.train for client, site in enumerate(sites)}
     local = local_training(scenario, data.task, examples, server.model, books, remember, on_step)

@@ -228,12 +228,14 @@ def plan_for(
         return plan.with_noise(privacy.noise_multiplier)
     if math.isinf(privacy.epsilon):
         return plan
+    # A fit that harmonises the records is released first, and the claim covers both.
+    fit = scenario.data.fit
     noise = _calibrated(
         privacy.epsilon,
         plan.sample_rate,
         plan.steps * scenario.facts.trainings,
         privacy.delta,
-        before=before,
+        before=before if fit is None else before.and_once(fit.cost),
         remember=remember,
     )
     return plan.with_noise(noise)
