@@ -13,11 +13,13 @@ from securefl.data.crosswalk.lookup import How
 from securefl.data.crosswalk.model import Crosswalk
 from securefl.data.crosswalk.read import read_crosswalk
 from securefl.data.crosswalk.words import ColumnWords, Words
+from securefl.data.dicom.source import DicomSource
 from securefl.data.own.schema import Schema
-from securefl.data.own.site_words import SiteWord, site_words
+from securefl.data.own.site_words import SiteWord, label_site_words, site_words
 from securefl.data.own.table import TableSource
 from securefl.errors import ScenarioError
-from securefl.scenario.scenario import load_scenario
+from securefl.scenario.own_data import open_source
+from securefl.scenario.scenario import Scenario, load_scenario
 from securefl.scenario.shared import schema_of
 from securefl.ui.check import number
 
@@ -123,9 +125,13 @@ def check_labels(
     # A relative path would start from the scenario's folder.
     ours = f"data.crosswalk={json.dumps(str(path.resolve()))}"
     loaded = load_scenario(scenario, overrides=(*overrides, ours))
+    if loaded.data.name == "dicom":
+        return _of_dicom(loaded, crosswalk, records)
     schema = schema_of(loaded)
     if not isinstance(schema, Schema):
-        raise ScenarioError(f"{scenario} is not about tables, which a crosswalk is for")
+        raise ScenarioError(
+            f"{scenario} is not about tables or DICOM files, which a crosswalk is for"
+        )
     if records is not None:
         return LabelCheck(crosswalk, site_words(_own_file(records, schema, site)))
     if loaded.data.path is None:
@@ -134,6 +140,16 @@ def check_labels(
             " as in --records visits.csv --site NAME"
         )
     return LabelCheck(crosswalk, site_words(TableSource(loaded.home / loaded.data.path, schema)))
+
+
+def _of_dicom(scenario: Scenario, crosswalk: Crosswalk, records: Path | None) -> LabelCheck:
+    """Returns a crosswalk, and the words of the labels of DICOM files."""
+    if records is not None:
+        raise ScenarioError("--records has no effect with DICOM files: data.labels has all labels")
+    source = open_source(scenario.data, scenario.home).source
+    if not isinstance(source, DicomSource):
+        raise ScenarioError(f"data.name = {scenario.data.name!r} is no form of DICOM files")
+    return LabelCheck(crosswalk, label_site_words(source))
 
 
 def _own_file(path: Path, schema: Schema, site: str | None) -> TableSource:

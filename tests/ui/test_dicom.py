@@ -70,6 +70,10 @@ def test_a_claim_rests_on_the_schema_alone(tmp_path: Path) -> None:
     claim = SCENARIO.replace("training =", "# ") + "privacy = { epsilon = 8, records = [9, 9] }\n"
     scenario_file(tmp_path, claim)
     done = call("run", "s.toml", "--out", "out", cwd=tmp_path)
+    refused(done, 2, 'declare slices = "middle", or a volume')
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "ct.toml").write_text(SCHEMA + 'slices = "middle"\n')
+    done = call("run", "s.toml", "--out", "out", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -50,13 +50,13 @@ class Crosswalk(Section):
         """
         words = [canonical(value) for value in values]
         if column not in self.columns:
-            return tuple(map(_unchanged, words))
+            return tuple(map(unchanged, words))
         lookup = lookup_of(self.columns[column], site)
         return tuple(
-            _unchanged(word) if word in MISSING_WORDS else lookup.mapped(word) for word in words
+            unchanged(word) if word in MISSING_WORDS else lookup.mapped(word) for word in words
         )
 
 
-def _unchanged(word: str) -> Mapped:
+def unchanged(word: str) -> Mapped:
     """Returns a word as it is; the words that mean missing in every column have no value."""
     return Mapped(None, How.MISSING) if word in MISSING_WORDS else Mapped(word, How.VALUE)

@@ -7,19 +7,25 @@ A line break ends a record, also within quotes, so that no record can swallow ot
 """
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from securefl.data.crosswalk.lookup import How, Mapped
+from securefl.data.crosswalk.model import unchanged
 from securefl.data.dicom.files import Flaw
 from securefl.data.dicom.schema import DicomSchema
-from securefl.data.own.spelling import MISSING_WORDS, canonical
+from securefl.data.own.spelling import canonical
 from securefl.errors import DataError
 
 MAX_LABEL_BYTES = 2**26
 # The module csv refuses longer fields; as our own limit it does not depend on a global setting.
 MAX_LINE_BYTES = 2**16
+
+DROPPED = -1
 
 # Gets the sentence about a bad line; refuses it, or does nothing so that the line is left out.
 OnBad = Callable[[str], None]
@@ -30,7 +36,8 @@ class Line(NamedTuple):
 
     Attributes:
         number: of the line in the file, from 1.
-        code: of the class.
+        code: of the class, or the number of classes plus that of a group; DROPPED where the
+            crosswalk drops words that it does not know.
         split: index into the schema's splits; 0 where it has none.
     """
 
@@ -57,13 +64,35 @@ class Labels:
         return self.lines[place]
 
 
-def term_of(site: str, text: str) -> str:
-    """Returns the term that a site's label means, in its canonical spelling.
+def term_of(schema: DicomSchema, site: str, text: str) -> Mapped:
+    """Returns what a label of a site means: the words of the sites lead to common ones.
 
-    All labels pass through here with the name of their site: the place for a crosswalk between the
-    terms of the sites.
+    Args:
+        schema: has the crosswalk, where there is one.
+        site: of the line; "" where lines have none.
+        text: the label, as the line has it.
     """
-    return canonical(text)
+    if schema.crosswalk is None:
+        return unchanged(canonical(text))
+    (mapped,) = schema.crosswalk.terms(schema.label.column, site or None, [text])
+    return mapped
+
+
+def label_words(path: Path, schema: DicomSchema) -> Counter[tuple[str, str]]:
+    """Returns how many lines have each word, by site and word; bad lines are left out.
+
+    Raises:
+        DataError: the file is missing or too large, or lacks a column.
+    """
+    rows = _lines(path)
+    columns = _columns(path, rows, schema)
+    counts: Counter[tuple[str, str]] = Counter()
+    for text in rows[1:]:
+        with suppress(Flaw):
+            if text.strip():
+                place, fields = _place(text, columns, schema)
+                counts[place[0], canonical(fields[columns[schema.label.column]])] += 1
+    return counts
 
 
 def check_header(path: Path, schema: DicomSchema) -> None:
@@ -104,6 +133,31 @@ def _read_line(
     number: int, text: bytes, columns: Mapping[str, int], schema: DicomSchema
 ) -> tuple[tuple[str, str], Line | None]:
     """Returns what a line is about, and what it says. Raises Flaw."""
+    place, fields = _place(text, columns, schema)
+    mapped = term_of(schema, place[0], fields[columns[schema.label.column]])
+    if mapped.how is How.MISSING:
+        raise Flaw("has no label")
+    if mapped.value is None and schema.drops_unmapped:
+        code = DROPPED
+    elif mapped.value is None:
+        raise Flaw("has a label that the crosswalk does not know, or knows in two ways")
+    elif mapped.value not in schema.label_codes:
+        raise Flaw("has a label that is in no class of the schema")
+    else:
+        code = schema.label_codes[mapped.value]
+    split = 0
+    if schema.split is not None:
+        word = fields[columns[schema.split]].strip()
+        if word not in schema.splits:
+            raise Flaw(f"has another split than {', '.join(schema.splits)}")
+        split = [*schema.splits].index(word)
+    return place, Line(number, code, split)
+
+
+def _place(
+    text: bytes, columns: Mapping[str, int], schema: DicomSchema
+) -> tuple[tuple[str, str], list[str]]:
+    """Returns what a line is about, and its fields. Raises Flaw."""
     fields = _fields(text)
     if len(fields) != columns[""]:
         raise Flaw(f"has {len(fields)} fields, and the header has {columns['']}")
@@ -113,18 +167,7 @@ def _read_line(
     site = "" if schema.site is None else fields[columns[schema.site]].strip()
     if schema.site is not None and site not in schema.sites:
         raise Flaw("is of no declared site")
-    term = term_of(site, fields[columns[schema.label.column]])
-    if term in MISSING_WORDS:
-        raise Flaw("has no label")
-    if term not in schema.label.codes:
-        raise Flaw("has a label that is in no class of the schema")
-    split = 0
-    if schema.split is not None:
-        word = fields[columns[schema.split]].strip()
-        if word not in schema.splits:
-            raise Flaw(f"has another split than {', '.join(schema.splits)}")
-        split = [*schema.splits].index(word)
-    return (site, key), Line(number, schema.label.codes[term], split)
+    return (site, key), fields
 
 
 def _columns(path: Path, rows: Sequence[bytes], schema: DicomSchema) -> Mapping[str, int]:

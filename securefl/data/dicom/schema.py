@@ -17,8 +17,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from securefl.data.own.columns import Label, Range, Section
-from securefl.data.own.schema import SPLITS, Splits
+from securefl.data.crosswalk.model import Crosswalk
+from securefl.data.own.columns import SPLITS, Label, Range, Section, Splits
+from securefl.data.own.unlike import check_words, coarse_of, codes_of, label_groups
 from securefl.data.task import Task
 
 MAX_SIDE = 4096
@@ -65,6 +66,9 @@ class DicomSchema(Section):
     of the result, which is then cropped or padded around its centre; without it the image is
     scaled to the size. window is the range of values, in the units of the modality, that becomes 0
     to 255; "file" takes the window of each file.
+
+    crosswalk leads from the words of each site to the values of the classes; data.crosswalk of a
+    scenario gives it, too.
     """
 
     by: Literal["series", "study", "patient"]
@@ -82,6 +86,7 @@ class DicomSchema(Section):
     size: Annotated[tuple[Side, ...], Field(min_length=PLANE_AXES, max_length=VOLUME_AXES)]
     spacing: tuple[Millimetres, ...] | None = None
     window: Range | Literal["file"] | None = None
+    crosswalk: Crosswalk | None = None
 
     @model_validator(mode="after")
     def _keys_fit(self) -> "DicomSchema":
@@ -106,6 +111,38 @@ class DicomSchema(Section):
         if self.split is None and self.splits != SPLITS:
             raise ValueError("splits have no effect without a split column; remove them")
         return self
+
+    @model_validator(mode="after")
+    def _crosswalk_fits(self) -> "DicomSchema":
+        if self.crosswalk is None:
+            return self
+        column = self.label.column
+        if set(self.crosswalk.columns) != {column} or self.crosswalk.not_observed:
+            raise ValueError(f"a crosswalk of DICOM labels has words of {column!r} and of no other")
+        check_words(column, self.crosswalk.columns[column], frozenset(self.label.codes))
+        named = self.crosswalk.sites
+        if named and self.site is None:
+            raise ValueError(
+                "words of single sites need site = the column with the site of a line of the labels"
+            )
+        for site in sorted(named - set(self.sites)):
+            raise ValueError(f"the crosswalk names {site!r}, which is no declared site")
+        self._coarse()
+        return self
+
+    def _coarse(self) -> dict[str, tuple[int, ...]]:
+        words = None if self.crosswalk is None else self.crosswalk.columns[self.label.column]
+        return coarse_of(self.label, words)
+
+    @property
+    def label_codes(self) -> dict[str, int]:
+        """The label of each word: its class, or the number of classes plus that of its group."""
+        return codes_of(self.label, self._coarse())
+
+    @property
+    def drops_unmapped(self) -> bool:
+        """Whether a label that the crosswalk does not know leaves its series out."""
+        return self.crosswalk is not None and self.crosswalk.unmapped == "drop"
 
     @model_validator(mode="after")
     def _record_is_small(self) -> "DicomSchema":
@@ -135,4 +172,5 @@ class DicomSchema(Section):
     def task(self) -> Task:
         """The task, which follows from declared constants alone."""
         image = (COLOUR_CHANNELS[self.colour], *self.size)
-        return Task(math.prod(image), len(self.label.classes), image=image)
+        groups = label_groups(self._coarse())
+        return Task(math.prod(image), len(self.label.classes), image=image, groups=groups)

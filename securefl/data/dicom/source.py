@@ -26,7 +26,14 @@ from securefl.data.dicom.files import (
 )
 from securefl.data.dicom.header import Header, read_header
 from securefl.data.dicom.images import images_of
-from securefl.data.dicom.labels import Labels, Line, check_header, labels_content, read_labels
+from securefl.data.dicom.labels import (
+    DROPPED,
+    Labels,
+    Line,
+    check_header,
+    labels_content,
+    read_labels,
+)
 from securefl.data.dicom.part import Part
 from securefl.data.dicom.progress import Steps
 from securefl.data.dicom.reading import careful, is_directory, require_pydicom
@@ -40,7 +47,7 @@ from securefl.data.dicom.series import (
 from securefl.data.own.digest import digest_of
 from securefl.data.own.records import Records
 from securefl.data.task import Task
-from securefl.errors import DataError
+from securefl.errors import DataError, ScenarioError
 
 GROUP_DIGITS = 32
 _LISTED = "`securefl data check SCENARIO --files` lists the numbers of the files"
@@ -98,7 +105,25 @@ class DicomSource:
         return True
 
     def require_declared(self) -> None:
-        """Returns at once: a schema declares everything."""
+        """Refuses schemas under which one record could change what becomes of another.
+
+        Under a claim a record is a whole series: its images are checked together.
+
+        Raises:
+            ScenarioError: images of a series, or series of a study, count as records that are
+                looked at together.
+        """
+        schema = self.schema
+        if not schema.is_volume and schema.slices != "middle":
+            raise ScenarioError(
+                "data.schema: under a DP claim a record is a whole series, whose images are "
+                'checked together: declare slices = "middle", or a volume'
+            )
+        if schema.by != "series" and schema.series == "one":
+            raise ScenarioError(
+                f"data.schema: under a DP claim a second series of one {schema.by} must not take "
+                'the first one out: declare series = "all"'
+            )
 
     def check_form(self) -> None:
         """Checks that folders, labels and pydicom are there; opens no DICOM file.
@@ -260,7 +285,7 @@ class DicomSource:
             raise
         if line is None:
             raise Flaw(f"has two lines in data.labels for one {self.schema.by}")
-        return line
+        return None if line.code == DROPPED else line
 
 
 def group_of(key: bytes, patient: str) -> bytes:

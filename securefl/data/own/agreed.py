@@ -29,6 +29,7 @@ from securefl.messages import sentences
 
 AgreedSchema = Schema | ArraySchema
 Kind = TypeVar("Kind", Schema, ArraySchema, DicomSchema)
+Crossed = TypeVar("Crossed", Schema, DicomSchema)
 
 # Of a schema that somebody else sent.
 MAX_SCHEMA_BYTES = 2**18
@@ -73,11 +74,11 @@ def schema_of_form(form: str, given: Path | Mapping[str, Any]) -> AgreedSchema |
     return None
 
 
-def with_crosswalk(schema: Schema, given: Path | Mapping[str, Any]) -> Schema:
-    """Returns a schema of tables together with a crosswalk.
+def with_crosswalk(schema: Crossed, given: Path | Mapping[str, Any]) -> Crossed:
+    """Returns a schema together with a crosswalk.
 
     Args:
-        schema: of the table.
+        schema: of tables or of DICOM files.
         given: the crosswalk's TOML file, or the values that such a file holds.
 
     Raises:
@@ -89,10 +90,11 @@ def with_crosswalk(schema: Schema, given: Path | Mapping[str, Any]) -> Schema:
     crosswalk = read_crosswalk(given)
     values = {**document(schema), "crosswalk": document(crosswalk)}
     try:
-        return Schema.model_validate(values)
+        return type(schema).model_validate(values)
     except ValidationError as reason:
         name = "data.crosswalk" if isinstance(given, Mapping) else given
-        mistakes = sentences(reason, Schema, "the crosswalk and the schema").splitlines()
+        kind = type(schema)
+        mistakes = sentences(reason, kind, "the crosswalk and the schema").splitlines()
         raise ScenarioError("\n".join(f"{name}: {mistake}" for mistake in mistakes)) from None
 
 
@@ -101,7 +103,7 @@ def _loaded(path: Path) -> tuple[str, dict[str, Any]]:
     return str(path), parse_toml(read_text(path), f"the schema {path}")
 
 
-def document(schema: AgreedSchema | Crosswalk) -> dict[str, Any]:
+def document(schema: AgreedSchema | DicomSchema | Crosswalk) -> dict[str, Any]:
     """Returns what a schema or crosswalk declares, as values of TOML or JSON that give it again."""
     values: dict[str, Any] = schema.model_dump(mode="json", exclude_defaults=True)
     return values

@@ -80,6 +80,8 @@ def _table(home: Path, values: Mapping[str, Any]) -> Source:
 
 def _dicom(home: Path, values: Mapping[str, Any]) -> Source:
     schema = read_schema(DicomSchema, _place(home, values["schema"]))
+    if values["crosswalk"] is not None:
+        schema = with_crosswalk(schema, _place(home, values["crosswalk"]))
     # Public patients fall on the same side of a split on every machine.
     key = partial(digest_key, cache_folder(), public=bool(values["public"]))
     source = DicomSource(home / values["path"], home / values["labels"], schema, key)
@@ -119,7 +121,7 @@ FORMS: Mapping[str, Form] = {
     ),
     "dicom": Form(
         _dicom,
-        takes=("path", "labels", "schema", "public"),
+        takes=("path", "labels", "schema", "crosswalk", "public"),
         needs=("path", "labels", "schema"),
         describes="DICOM files in one folder a site, with labels and a declared schema",
     ),

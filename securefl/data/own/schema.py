@@ -35,7 +35,7 @@ from securefl.data.own.columns import (
     Values,
 )
 from securefl.data.own.units import Measured
-from securefl.data.own.unlike import check_crosswalk, coarse_classes, label_groups
+from securefl.data.own.unlike import check_crosswalk, coarse_classes, codes_of, label_groups
 from securefl.data.task import Task
 
 
@@ -136,15 +136,7 @@ class Schema(Section):
         """The label of each value: its class, or the number of classes plus that of its group."""
         if self.label is None:
             return {}
-        coarse = coarse_classes(self)
-        groups = label_groups(coarse)
-        codes = dict(self.label.codes)
-        for word, classes in coarse.items():
-            is_class = len(classes) == 1
-            codes[word] = (
-                classes[0] if is_class else len(self.label.classes) + groups.index(classes)
-            )
-        return codes
+        return codes_of(self.label, coarse_classes(self))
 
     @property
     def task(self) -> Task:

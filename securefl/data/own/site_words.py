@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from securefl.data.crosswalk.lookup import Mapped
+from securefl.data.dicom.labels import label_words, term_of
+from securefl.data.dicom.source import DicomSource
 from securefl.data.own.table import TableSource
 from securefl.data.own.table_file import open_table
 from securefl.data.own.translate import lookup_at, parts_of
@@ -50,7 +52,26 @@ def site_words(source: TableSource) -> list[SiteWord]:
     for (site, column, word), records in counts.items():
         mapped = lookup_at(source.schema, column, site).mapped(word)
         words.append(SiteWord(site, column, word, records, mapped))
-    return sorted(words, key=lambda word: (word.site or "", word.column, -word.records, word.word))
+    return sorted(words, key=_place_of)
+
+
+def label_site_words(source: DicomSource) -> list[SiteWord]:
+    """Returns the words of the labels of DICOM files, by site, the commonest first.
+
+    Raises:
+        DataError: the file of labels is missing or too large, or lacks a column.
+    """
+    schema = source.schema
+    words = []
+    for (site, word), lines in label_words(source.labels, schema).items():
+        mapped = term_of(schema, site, word)
+        words.append(SiteWord(site or None, schema.label.column, word, lines, mapped))
+    return sorted(words, key=_place_of)
+
+
+def _place_of(word: SiteWord) -> tuple[str, str, int, str]:
+    """Returns what words are sorted by."""
+    return (word.site or "", word.column, -word.records, word.word)
 
 
 def _of_file(source: TableSource, site: str | None, path: Path) -> Counter[_Key]:

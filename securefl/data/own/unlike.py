@@ -7,6 +7,7 @@ from securefl.data.crosswalk.words import ColumnWords
 from securefl.data.own.spelling import BINARY_LEVELS
 
 if TYPE_CHECKING:
+    from securefl.data.own.columns import Label
     from securefl.data.own.schema import Schema
 
 Groups = tuple[tuple[int, ...], ...]
@@ -28,7 +29,7 @@ def check_crosswalk(schema: "Schema") -> None:
             raise ValueError(f"the crosswalk has a hierarchy of {name!r}; only a label has one")
         has_other = any(column.name == name and column.other for column in schema.columns)
         if not has_other:
-            _check_words(name, words, known[name])
+            check_words(name, words, known[name])
     _check_not_observed(schema, schema.crosswalk.not_observed)
     coarse_classes(schema)
 
@@ -59,7 +60,8 @@ def declared_words(schema: "Schema") -> dict[str, frozenset[str]]:
     return words
 
 
-def _check_words(name: str, words: ColumnWords, known: frozenset[str]) -> None:
+def check_words(name: str, words: ColumnWords, known: frozenset[str]) -> None:
+    """Refuses words of a column that lead to no declared value. Raises ValueError."""
     for word in sorted(words.common - words.coarse.keys()):
         if word not in known:
             raise ValueError(
@@ -80,16 +82,27 @@ def coarse_classes(schema: "Schema") -> dict[str, tuple[int, ...]]:
     """
     if schema.crosswalk is None or schema.label is None:
         return {}
-    words = schema.crosswalk.columns.get(schema.label.column)
+    return coarse_of(schema.label, schema.crosswalk.columns.get(schema.label.column))
+
+
+def coarse_of(label: "Label", words: ColumnWords | None) -> dict[str, tuple[int, ...]]:
+    """Returns the classes below each wider word of a label, in order.
+
+    Args:
+        label: with its classes.
+        words: of its column; None where the crosswalk has none.
+
+    Raises:
+        ValueError: a wider word stands for every class.
+    """
     if words is None:
         return {}
-    codes = schema.label.codes
     coarse = {
-        word: tuple(sorted({codes[narrow] for narrow in below}))
+        word: tuple(sorted({label.codes[narrow] for narrow in below}))
         for word, below in words.coarse.items()
     }
     for word, classes in coarse.items():
-        if len(classes) == len(schema.label.classes):
+        if len(classes) == len(label.classes):
             raise ValueError(f"{word!r} stands for every class, so that it says nothing; drop it")
     return coarse
 
@@ -97,3 +110,13 @@ def coarse_classes(schema: "Schema") -> dict[str, tuple[int, ...]]:
 def label_groups(coarse: Mapping[str, tuple[int, ...]]) -> Groups:
     """Returns the groups of classes that coarse labels stand for, each once and in order."""
     return tuple(sorted({classes for classes in coarse.values() if len(classes) > 1}))
+
+
+def codes_of(label: "Label", coarse: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Returns the label of each word: its class, or the number of classes plus that of a group."""
+    groups = label_groups(coarse)
+    codes = dict(label.codes)
+    for word, classes in coarse.items():
+        is_class = len(classes) == 1
+        codes[word] = classes[0] if is_class else len(label.classes) + groups.index(classes)
+    return codes

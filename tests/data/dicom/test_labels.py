@@ -38,9 +38,8 @@ def test_a_line_may_be_of_one_site_and_of_one_split(tmp_path: Path) -> None:
 
 
 def test_a_term_has_one_spelling() -> None:
-    assert [term_of("bern", text) for text in (" 1.0", "1", "007", "ill ")] == [
-        *("1", "1", "007", "ill")
-    ]
+    terms = [term_of(schema(), "bern", text).value for text in (" 1.0", "1", "007", "ill ", "NA")]
+    assert terms == ["1", "1", "007", "ill", None]
 
 
 @pytest.mark.parametrize(
