@@ -74,3 +74,5 @@ def test_uneven_slices_are_means_by_distance() -> None:
 def test_slices_outside_of_the_volume_are_padding() -> None:
     matrix = places_of(np.array([0.0, 1, 2]), 7, 1.0)
     assert matrix.sum(axis=1).tolist() == [0, 0, 1, 1, 1, 0, 0]
+    # A slice reaches half a gap: -0.7 and 2.7 lie beyond.
+    assert places_of(np.array([0.0, 1, 2]), 3, 1.7).sum(axis=1).tolist() == [0, 1, 0]

@@ -49,6 +49,14 @@ def test_distances_come_from_positions_and_not_from_the_slice_thickness(tmp_path
     assert greys(tmp_path, spacing=[1, 1, 1]) == [15, 20, 25]
 
 
+def test_each_axis_has_its_own_spacing(tmp_path: Path) -> None:
+    image = np.array([[0, 0, 0], [100, 100, 100]], np.uint8)
+    for place in range(2):
+        dicom(tmp_path / f"sites/bern/{place}", image, position=(0, 0, 2 * place))
+    kept = first(tmp_path, size=[2, 2, 3], spacing=[2, 1, 1])
+    assert kept.tolist() == [image.tolist()] * 2
+
+
 def test_records_do_not_depend_on_names_of_files(tmp_path: Path) -> None:
     for name, order in (("one", [0, 1, 2]), ("two", [2, 0, 1])):
         for place in order:

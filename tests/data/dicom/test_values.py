@@ -67,6 +67,9 @@ def test_twelve_signed_bits_are_read_with_their_sign_and_without_the_others() ->
     assert stored_values(raw, pixel_form(found)).tolist() == [[0xF80, 0x17F, 0x0FF, 0x500]]
     found.PixelRepresentation = 1
     assert stored_values(raw, pixel_form(found)).tolist() == [[-0x80, 0x17F, 0x0FF, 0x500]]
+    # Eight bits in the middle: 0x80, 0x7F, 0xFF and 0x00.
+    found.BitsStored, found.HighBit = 8, 11
+    assert stored_values(raw, pixel_form(found)).tolist() == [[-128, 127, -1, 0]]
 
 
 @pytest.mark.parametrize("signed", [0, 1])
