@@ -59,7 +59,7 @@ def test_each_pixel_is_a_mean_or_padding(pixels: int, size: int, step: float) ->
 
 @given(slices=st.integers(2, 20), size=st.integers(1, 30), gap=st.floats(0.2, 8))
 def test_even_slices_are_resampled_like_pixels(slices: int, size: int, gap: float) -> None:
-    positions = -7.5 + gap * np.arange(slices)
+    positions = -7.5 + gap * np.arange(slices, dtype=np.float64)
     assert places_of(positions, size, None) == pytest.approx(
         scaled(slices, size).toarray(), abs=1e-5
     )

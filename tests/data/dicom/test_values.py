@@ -23,7 +23,8 @@ def read(root: Path, pixels: Any, dtype: Any = np.int16, **elements: Any) -> lis
     """Returns the record of one row of four pixels, in the window of 0 to 255."""
     changes = {key: elements.pop(key) for key in ("window",) if key in elements}
     dicom(root / "sites/bern/a", np.array(pixels, dtype), **elements)
-    return first(root, size=[1, 4], **changes)[0].tolist()
+    values: list[int] = first(root, size=[1, 4], **changes)[0].tolist()
+    return values
 
 
 def lut(values: Any, first_value: int, bits: int = 16) -> Sequence:
@@ -87,7 +88,7 @@ def test_stored_values_are_those_of_pydicom(
 
 def test_padding_is_the_lowest_brightness(tmp_path: Path) -> None:
     stored = [[-2000, -100, 100, 200]]
-    more = {"PixelPaddingValue": 200}
+    more: dict[str, Any] = {"PixelPaddingValue": 200}
     assert read(tmp_path, stored, window=[-100, 200], **more) == [0, 0, 170, 0]
     more |= {"PixelPaddingRangeLimit": 50}
     assert read(tmp_path, stored, window=[-100, 200], **more) == [0, 0, 0, 0]
