@@ -59,7 +59,7 @@ def test_each_pixel_is_a_mean_or_padding(pixels: int, size: int, step: float) ->
 
 @given(slices=st.integers(2, 20), size=st.integers(1, 30), gap=st.floats(0.2, 8))
 def test_even_slices_are_resampled_like_pixels(slices: int, size: int, gap: float) -> None:
-    positions = -7.5 + gap * np.arange(slices)
+    positions = -7.5 + gap * np.arange(slices, dtype=np.float64)
     assert places_of(positions, size, None) == pytest.approx(
         scaled(slices, size).toarray(), abs=1e-5
     )
@@ -74,3 +74,5 @@ def test_uneven_slices_are_means_by_distance() -> None:
 def test_slices_outside_of_the_volume_are_padding() -> None:
     matrix = places_of(np.array([0.0, 1, 2]), 7, 1.0)
     assert matrix.sum(axis=1).tolist() == [0, 0, 1, 1, 1, 0, 0]
+    # A slice reaches half a gap: -0.7 and 2.7 lie beyond.
+    assert places_of(np.array([0.0, 1, 2]), 3, 1.7).sum(axis=1).tolist() == [0, 1, 0]

@@ -23,7 +23,8 @@ def read(root: Path, pixels: Any, dtype: Any = np.int16, **elements: Any) -> lis
     """Returns the record of one row of four pixels, in the window of 0 to 255."""
     changes = {key: elements.pop(key) for key in ("window",) if key in elements}
     dicom(root / "sites/bern/a", np.array(pixels, dtype), **elements)
-    return first(root, size=[1, 4], **changes)[0].tolist()
+    values: list[int] = first(root, size=[1, 4], **changes)[0].tolist()
+    return values
 
 
 def lut(values: Any, first_value: int, bits: int = 16) -> Sequence:
@@ -67,6 +68,9 @@ def test_twelve_signed_bits_are_read_with_their_sign_and_without_the_others() ->
     assert stored_values(raw, pixel_form(found)).tolist() == [[0xF80, 0x17F, 0x0FF, 0x500]]
     found.PixelRepresentation = 1
     assert stored_values(raw, pixel_form(found)).tolist() == [[-0x80, 0x17F, 0x0FF, 0x500]]
+    # Eight bits in the middle: 0x80, 0x7F, 0xFF and 0x00.
+    found.BitsStored, found.HighBit = 8, 11
+    assert stored_values(raw, pixel_form(found)).tolist() == [[-128, 127, -1, 0]]
 
 
 @pytest.mark.parametrize("signed", [0, 1])
@@ -84,7 +88,7 @@ def test_stored_values_are_those_of_pydicom(
 
 def test_padding_is_the_lowest_brightness(tmp_path: Path) -> None:
     stored = [[-2000, -100, 100, 200]]
-    more = {"PixelPaddingValue": 200}
+    more: dict[str, Any] = {"PixelPaddingValue": 200}
     assert read(tmp_path, stored, window=[-100, 200], **more) == [0, 0, 170, 0]
     more |= {"PixelPaddingRangeLimit": 50}
     assert read(tmp_path, stored, window=[-100, 200], **more) == [0, 0, 0, 0]
