@@ -70,9 +70,11 @@ def test_words_of_records_are_counted_and_said_to_stay(folder: Path) -> None:
         "every word has an entry",
         "these words and counts are facts about records: they stay at the site",
     ]
-    # The words of each site are all of its records.
+    # The commonest word of a site comes first, and the words are all of its records.
     counts = [int(line.split()[-2]) for line in lines if line.startswith("  chur")]
     assert sum(counts) == 60
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[1]
 
 
 def test_words_without_an_entry_end_with_one(folder: Path) -> None:
