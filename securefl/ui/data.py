@@ -287,4 +287,6 @@ def _class_names(source: Source | None, task: Task) -> tuple[str, ...]:
         return tuple(source.schema.label.classes)
     if isinstance(source, TableSource) and source.schema.label is not None:
         return tuple(source.schema.label.classes)
+    if isinstance(source, TableSource) and source.schema.labels:
+        return tuple(label.column for label in source.schema.labels)
     return tuple(f"class {number}" for number in range(task.classes))

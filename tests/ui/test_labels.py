@@ -70,9 +70,11 @@ def test_words_of_records_are_counted_and_said_to_stay(folder: Path) -> None:
         "every word has an entry",
         "these words and counts are facts about records: they stay at the site",
     ]
-    # The words of each site are all of its records.
+    # The commonest word of a site comes first, and the words are all of its records.
     counts = [int(line.split()[-2]) for line in lines if line.startswith("  chur")]
     assert sum(counts) == 60
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[1]
 
 
 def test_words_without_an_entry_end_with_one(folder: Path) -> None:
@@ -140,3 +142,20 @@ def test_bad_files_end_with_two(folder: Path, arguments: tuple[str, ...], senten
     (folder / "bad.toml").write_text("", encoding="utf-8")
     (folder / "heart.toml").write_text('data = { name = "heart" }', encoding="utf-8")
     refused(call("labels", "check", *arguments, cwd=folder), 2, sentence)
+
+
+def test_data_check_counts_coarse_labels_and_names_several_ones(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    done = call("data", "check", "scenario.toml", cwd=folder)
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("basel: ") and "0 with a coarse label" in line for line in lines)
+    (chur,) = (line for line in lines if line.startswith("chur: "))
+    assert "0 of angina, 0 of infarct" in chur
+    assert "0 with a coarse label" not in chur
+    several = tmp_path_factory.mktemp("several")
+    write_partial(several)
+    (several / "scenario.toml").write_text(DATA + SGD, encoding="utf-8")
+    done = call("data", "check", "scenario.toml", cwd=several)
+    assert "of effusion, 0 of mass" in done.stdout

@@ -45,6 +45,11 @@ def translated(schema: Schema, block: Block, site: str | None) -> Translated:
         block: as the file has it.
         site: of the whole file; the schema's column of sites, where there is one, comes first.
     """
+    has_units = any(column.units for column in schema.measured.values())
+    # Most tables are in common words already, and large ones should not pay for the others.
+    if schema.crosswalk is None and not has_units:
+        observed = {label.column: np.zeros(block.rows, dtype=np.bool_) for label in schema.labels}
+        return Translated(block, {}, observed)
     parts = list(parts_of(schema, block, site))
     numbers = dict(block.numbers)
     for name, column in schema.measured.items():
