@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from securefl import vector
-from securefl.errors import RunFolderError, ScenarioError
+from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError
 from securefl.learning.algorithms.ewc import fisher_sum
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import SampledGaussian
@@ -89,6 +89,13 @@ def test_under_a_claim_the_fisher_information_is_noisy_and_paid_for_before_train
     assert float(fisher.min()) >= 0.0
 
 
+def test_under_a_claim_the_clip_bounds_what_is_measured(copied: Copied) -> None:
+    # Each record adds clip^2 = 1e-4 at most; without the clip the largest mean is above .01.
+    series = copied("claim")
+    refine(series, Asked(MORE, (*PAID, "training.clip=0.01")), play)
+    assert float(scenario_of(series, 2).max()) < 1e-3
+
+
 @pytest.mark.parametrize(
     ("name", "overrides", "sentence"),
     [
@@ -108,8 +115,6 @@ def test_what_ewc_needs_is_said(
 
 
 def test_fisher_information_that_cannot_be_paid_is_refused(copied: Copied) -> None:
-    from securefl.errors import BudgetExceeded
-
     series = copied("claim")
     cheap = (*EWC, "training.fisher_noise=0.2", "privacy.epsilon=5.0")
     with pytest.raises(BudgetExceeded, match="client 0 cannot pay for its Fisher information"):

@@ -23,7 +23,7 @@ from securefl.runs.refining.plan import Asked
 from securefl.runs.refining.refine import abandon, refine
 from securefl.runs.refining.series import VERSIONS, Series
 from securefl.scenario.scenario import Scenario, parse_scenario
-from tests.runs.refining.conftest import CLAIM, Copied, play
+from tests.runs.refining.conftest import CLAIM, PLAIN, Copied, play
 from tests.values import present
 
 MORE = {"share": 0.9}
@@ -107,6 +107,20 @@ def test_a_rollback_gives_no_epsilon_back(copied: Copied) -> None:
     past = dict(past_of(series.cell(3).cell.ledgers / "0.jsonl").events)
     assert sum(past.values()) == 6  # two releases of each of three versions
     assert series.cell(3).scenario["init_from"] == str(series.path)
+
+
+def test_noise_from_a_seed_is_marked_in_every_later_version(copied: Copied) -> None:
+    series = copied("claim")
+    seeded = ("privacy.epsilon=5.0", "privacy.noise=seeded")
+    gate = parse_gate("accuracy >= 1")
+    refine(series, Asked(MORE, seeded, gate, noise=4.0, records=250), play)
+    assert series.released == 1
+    # The third starts from the first, whose noise was the system's: its ledgers know better.
+    refine(series, Asked(MORE, ("privacy.epsilon=7.0",)), play)
+    name = series.cell(2).cell.status().run
+    for version, before in ((2, []), (3, [name])):
+        metrics = present(series.cell(version).cell.metrics())
+        assert (metrics["noise"], metrics["seeded_before"]) == ("seeded", before)
 
 
 def test_a_spent_budget_is_refused_and_leaves_nothing(copied: Copied) -> None:
@@ -267,6 +281,13 @@ def test_a_series_in_use_is_not_touched(copied: Copied) -> None:
         for act in (lambda: refine(series, Asked(MORE), play), lambda: abandon(series)):
             with pytest.raises(RunFolderError, match="is in use by another run"):
                 act()
+
+
+def test_other_records_are_for_later_versions_only(copied: Copied) -> None:
+    series = copied("plain")
+    text = PLAIN.replace("share = 0.6", "share = 0.9")
+    with pytest.raises(ScenarioError, match=r"has data\.share = 0\.6, here it is 0\.9"):
+        origin_of(parse_scenario(f'init_from = "{series.path}"\n{text}'))
 
 
 def test_a_later_version_is_not_the_start_of_another_series(copied: Copied) -> None:

@@ -32,6 +32,9 @@ def test_hanley_and_mcneil_known_answer() -> None:
     assert wide.high == 1.0
     expected = ((3 / 16 + (9 / 14 - 9 / 16)) / 2) ** 0.5
     assert wide.low == pytest.approx(max(0.0, 0.75 - Z * expected))
+    # Which class is positive is not known: the order of the two numbers changes nothing.
+    for area in (0.6, 0.9):
+        assert auc_interval(area, 90, 40) == auc_interval(area, 40, 90)
 
 
 def test_without_records_there_is_no_interval() -> None:
