@@ -134,7 +134,8 @@ class _Block(nn.Module):
         if not self.short:
             return inside
         # Dropout of one number a record leaves out the whole body of some records.
-        return x + inside * self.skip(inside.new_ones(len(x), 1, 1, 1))
+        kept: Tensor = self.skip(inside.new_ones(len(x), 1, 1, 1))
+        return x + inside * kept
 
 
 class _Weighed(nn.Module):
