@@ -1,5 +1,6 @@
 """Two-dimensional convolutions for volumes: their definition, their weights, their shapes."""
 
+import re
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from securefl.learning.models.convolutions import (
 )
 from securefl.learning.models.residual import resnet18
 from tests.learning.singly import fresh, images, task_of
+from tests.paths import ROOT
 
 
 def by_definition(volume: Tensor, bank: Tensor, stride: int) -> Tensor:
@@ -151,3 +153,11 @@ def test_converted_weights_pass_through_a_file(convolution: str, tmp_path: Any) 
     before = vector.to_vector(solid)
     solid.load_state_dict(load_file(tmp_path / "b"))
     assert torch.equal(vector.to_vector(solid), before)
+
+
+def test_the_page_converts_weights() -> None:
+    page = (ROOT / "docs/zoo.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102
+    assert names["weights"]["0.axial.weight"].shape == (3, 1, 1, 3, 3)

@@ -15,6 +15,7 @@ from securefl.learning.stacked.network import unstackable_layer
 from securefl.scenario.catalog import MODELS
 from securefl.scenario.scenario import parse_scenario
 from tests.learning.singly import check_gradients, fresh, images, task_of, without_dropout
+from tests.paths import ROOT
 
 
 class Published(NamedTuple):
@@ -226,6 +227,51 @@ def test_a_parameter_that_does_not_fit_is_refused(model: str, message: str) -> N
     with pytest.raises(ScenarioError) as refusal:
         parse_scenario(text_of("breastmnist", model))
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_page_has_the_size_of_every_network(name: str) -> None:
+    with torch.device("meta"):
+        model = built(name, task_of(3, 224, 224, classes=1000), **usual(name))
+    page = (ROOT / "docs/zoo.md").read_text(encoding="utf-8")
+    size = vector.size(model)
+    assert f"| `{name}` | {size:,} | {size * 4 / 1e6:.1f} MB |" in page
+    factor = factor_of(built(name, task_of(1, 28, 28)))
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}`")]
+    assert ("enlarged 3 times" in row) is (factor == 3)
+
+
+def of_monai(name: str) -> Any:
+    """MONAI's network with batch norm, narrow where it can be."""
+    nets: Any = pytest.importorskip("monai.networks.nets")
+    if name == "densenet121":
+        # Its group norm has as many groups as ours.
+        norm = ("group", {"num_groups": 8})
+        return nets.DenseNet121(2, 3, 5, init_features=16, growth_rate=8, norm=norm)
+    return getattr(nets, name)(
+        spatial_dims=2, n_input_channels=3, conv1_t_stride=2, num_classes=5, bias_downsample=False
+    )
+
+
+@pytest.mark.slow  # to import MONAI takes 6 to 14 seconds
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18", {"width": 64, "norm": "batch"}),
+        ("resnet50", {"width": 64, "norm": "batch"}),
+        ("densenet121", {"width": 8}),
+    ],
+    ids=["18", "50", "dense"],
+)
+def test_the_same_weights_give_what_monais_network_gives(
+    name: str, options: dict[str, Any]
+) -> None:
+    task = task_of(3, 72, 72, classes=5)
+    ours, theirs = built(name, task, **options), of_monai(name)
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    x = images(task)
+    expected = theirs.eval()(x).detach()
+    assert torch.allclose(ours.eval()(x), expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
 
 
 def test_too_many_patches_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
@@ -60,5 +61,5 @@ def sequence(parts: Iterable[nn.Module], *, factor: int) -> nn.Sequential:
 
 def factor_of(model: nn.Module) -> int:
     """Returns the factor by which a network enlarges images first; 1 where it does not."""
-    first = getattr(model, NAME, None)
+    first: Any = getattr(model, NAME, None)
     return int(first.scale_factor) if isinstance(first, nn.Upsample) else 1
