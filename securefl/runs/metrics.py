@@ -35,7 +35,7 @@ class Quality(TypedDict, total=False):
     r2: float | None
     worst: float | None
     consensus: float | None
-    coarse: int
+    coarse: int | None
 
 
 class RunMetrics(Quality, Aftermath, total=False):
@@ -83,7 +83,7 @@ class RunMetrics(Quality, Aftermath, total=False):
 
 _COUNTS = (
     *("records", "rounds", "abandoned", "bytes_up", "bytes_down"),
-    *("stack", "kept_round", "clock", "coarse"),
+    *("stack", "kept_round", "clock"),
 )
 METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
 METRICS_OF_TARGETS = ("mae", "rmse", "r2")
@@ -92,6 +92,7 @@ _MEASURED = (
     *METRICS_OF_CLASSES,
     *METRICS_OF_TARGETS,
     *METRICS_OF_SEVERAL,
+    "coarse",
     "epsilon",
     "delta",
     "seconds",
