@@ -21,7 +21,6 @@ from securefl.runs.origin import check_noise, spent_in
 from securefl.runs.refining import prepaid
 from securefl.runs.refining.judging import Judgement, gate_cost, judge
 from securefl.runs.refining.plan import (
-    FISHER,
     PREPAID,
     Asked,
     next_scenario,
@@ -30,8 +29,9 @@ from securefl.runs.refining.plan import (
 from securefl.runs.refining.prepaid import prepay
 from securefl.runs.refining.quality import check_countable
 from securefl.runs.refining.series import REFUSED, RELEASED, VERSIONS, Decision, Kind, Series
+from securefl.runs.refining.start import measure_start
 from securefl.scenario.assemble.data import load_data
-from securefl.scenario.assemble.fisher import fisher_cost, measure_fisher
+from securefl.scenario.assemble.fisher import fisher_cost
 from securefl.scenario.assemble.ledgers import terms_of
 from securefl.scenario.scenario import Scenario, make_scenario
 
@@ -147,7 +147,7 @@ def _planned(series: Series, version: int, asked: Asked) -> _Plan:
     folder.mkdir(parents=True)
     try:
         _prepay(series, last, scenario, asked, folder / PREPAID)
-        _measure_fisher(series, start, scenario, version)
+        measure_start(series, start, scenario, version)
         place = relative({"folder": str(scenario.home)}, series.path.parent)
         stored = {"start": start, "asked": asked.to_json(series.path.parent), "text": text, **place}
         write_json(folder / PLAN, stored)
@@ -197,42 +197,6 @@ def _prepay(series: Series, last: int, scenario: Scenario, asked: Asked, folder:
         clients=scenario.clients,
         version=last + 1,
         events=[(number, cost) for number, cost in costs.items() if cost is not None],
-    )
-
-
-def _measure_fisher(series: Series, start: int, scenario: Scenario, version: int) -> None:
-    """Measures what mattered for the earlier version, if the next one holds on to it.
-
-    Its cost is in the ledgers already. The earlier records are read here for the last time.
-
-    Raises:
-        ScenarioError: they are gone or were changed, or the sites are others.
-    """
-    if scenario.refine is None or scenario.refine.fisher is None:
-        return
-    _, resolved, cell = series.cell(start)
-    try:
-        earlier = make_scenario(dict(resolved))
-        data = load_data(earlier)
-    except SecureflError as reason:
-        raise ScenarioError(
-            f"training.algorithm = 'ewc' needs the records of version {start} once more: {reason}"
-        ) from None
-    names = [[site.name for site in records.sites] for records in (data, load_data(scenario))]
-    if names[0] != names[1]:
-        raise ScenarioError(
-            f"training.algorithm = 'ewc' needs the sites of version {start} in the same order: set "
-            "data.sites in both"
-        )
-    has_own = earlier.refine is not None and earlier.refine.fisher is not None
-    measure_fisher(
-        scenario,
-        data,
-        load_checkpoint(cell.checkpoint).state.weights,
-        series.folder(version) / FISHER,
-        records=dict(enumerate(earlier.site_records)) if earlier.claims_dp else {},
-        version=version,
-        earlier=series.folder(start) / FISHER if has_own else None,
     )
 
 
