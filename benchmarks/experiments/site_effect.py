@@ -60,7 +60,7 @@ class Job(NamedTuple):
 
 def harmonise(steps: str, landmarks: Sequence[float]) -> list[dict[str, Any]] | None:
     """Returns the key data.harmonise for steps by name; None without a step."""
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "zscore": {"name": "zscore"},
         "nyul": {
             "name": "nyul",
@@ -89,7 +89,7 @@ def values_of(job: Job, judging: str) -> dict[str, Any]:
 def tuned(job: Job) -> float:
     """Returns the AUC of a run on validation images of the site that trains."""
     with tempfile.TemporaryDirectory() as folder:
-        return securefl.run(values_of(job, "validation"), Path(folder) / "run")["auc"]
+        return float(securefl.run(values_of(job, "validation"), Path(folder) / "run")["auc"])
 
 
 def played(job: Job) -> Row:

@@ -90,7 +90,7 @@ def page(rows: Sequence[Row], effects: Sequence[Effect], landmarks: Sequence[flo
         "each with a split of its own; mean ±",
         "standard error. One site has the images as they are published. The second has gain .6 and "
         "gamma 1.6, the third gain 1.3 and",
-        "gamma .6. [harmonise.md](../harmonise.md) says what the steps do. Nyul maps deciles to "
+        "gamma .6. [harmonise.md](../harmonise.md) says what the steps do. Nyul maps deciles to",
         f"{', '.join(f'{value:g}' for value in landmarks)},",
         "the mean deciles of the published validation images, which neither train nor judge.",
         "",
@@ -113,7 +113,7 @@ def page(rows: Sequence[Row], effects: Sequence[Effect], landmarks: Sequence[flo
         "same deciles: a step takes from both.",
         f"Goal, for intensity and unlike intensities: below {SITE_GOAL:g} after a step. The "
         "scanners of blur differ by a blur of .6 and 1 pixels",
-        "alone. There intensity steps leave the site as it is, and no goal was set.",
+        "alone. There steps of intensity leave the site to be seen, and no goal was set.",
         "",
         *_sites(effects),
         # Fitted steps have a section of their own where they are measured on the same images.

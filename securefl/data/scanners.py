@@ -111,4 +111,5 @@ def _curve(levels: NDArray[np.generic], scanner: Scanner) -> NDArray[np.uint8]:
     """Returns what levels of 0 to 255 become."""
     shares = np.asarray(levels, dtype=np.float64) / MAX_BYTE
     bright = (scanner.gain * shares**scanner.gamma).clip(0, 1)
-    return np.rint(bright * MAX_BYTE).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(bright * MAX_BYTE).astype(np.uint8)
+    return rounded

@@ -77,7 +77,8 @@ def site_effect(data: FederatedData, groups: Sequence[Sequence[bytes]] | None = 
         folds += [_fold(name) for name in names]
     where = torch.cat(sites)
     classes = None if data.task.multilabel or data.task.regression else torch.cat(labels)
-    site_aucs, label_aucs = {}, {}
+    site_aucs: dict[str, float | None] = {}
+    label_aucs: dict[str, float | None] = {}
     for kind, measured in _kinds(data.task).items():
         values = torch.cat([measured(part) for part in features])
         site_aucs[kind] = held_out_auc(values, where, torch.tensor(folds), len(data.sites))

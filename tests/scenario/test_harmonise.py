@@ -1,6 +1,7 @@
 """data.harmonise and simulate.scanners: what is refused, and which records they map."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import securefl
 from securefl.audit.inquiry import Inquiry, shadow_scenarios
@@ -29,7 +31,7 @@ SITES = ("bern", "chur", "sion")
 ZSCORE = '{ name = "zscore" }'
 WINDOW = '{ name = "window", low = 20.0, high = 220.0 }'
 NYUL = '{ name = "nyul", landmarks = [10.0, 90.0, 200.0], percentiles = [0, 50, 100] }'
-STEPS = {
+STEPS: dict[str, Callable[[Tensor], Tensor]] = {
     ZSCORE: zscore,
     WINDOW: partial(window, low=20.0, high=220.0),
     NYUL: partial(nyul, landmarks=(10.0, 90.0, 200.0), percentiles=(0.0, 50.0, 100.0)),

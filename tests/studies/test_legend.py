@@ -71,6 +71,7 @@ def test_a_mark_is_explained_and_unmarked_is_not_equal() -> None:
         ("robustness", {"Every seed draws a new split"}),
         ("backdoor", {"Every seed draws a new split"}),
         ("images", {"All seeds train on the same records"}),
+        ("scanners", {"All seeds train on the same records"}),
         ("leave-one-hospital-out", {"Every seed draws which records train"}),
         (
             "poisoning",

@@ -202,7 +202,10 @@ def _scored(look: Look, update: Update, attack: str, records: Tensor) -> Exposur
     shape = (-1, *look.task.image)
     pictures = Pictures(truth.view(shape), nearest.view(shape))
     why = exposure.why + _on_images(pictures, match.psnr, guess, bounds)
-    return replace(exposure, why=why, pictures=pictures)
+    # Figures draw from -1 to 1; images in standard deviations go beyond.
+    reach = max(1.0, -bounds[0], bounds[1])
+    shown = Pictures(pictures.truth / reach, pictures.found / reach)
+    return replace(exposure, why=why, pictures=shown)
 
 
 def _on_images(pictures: Pictures, psnr: Tensor, guess: Tensor, bounds: tuple[float, float]) -> str:

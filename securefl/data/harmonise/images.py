@@ -6,6 +6,7 @@ are. What a step returns for an image depends on no other image, to the bit.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 # Images are mapped so many values at a time: intermediate results take eight bytes a value.
 BLOCK_VALUES = 2**19
 MAX_BYTE = 255
-Rows = NDArray[np.generic]
+Rows = NDArray[Any]
 
 
 def window(features: Tensor, *, low: float, high: float) -> Tensor:
@@ -105,22 +106,28 @@ def _by_blocks(
 
 
 def _bytes(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    return np.rint(values).clip(0, MAX_BYTE).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(values).clip(0, MAX_BYTE).astype(np.uint8)
+    return rounded
 
 
 def _stretched(rows: Rows, low: float, high: float) -> NDArray[np.float64]:
-    return (rows.astype(np.float64).clip(low, high) - low) / (high - low) * 2 - 1
+    inside: NDArray[np.float64] = rows.astype(np.float64).clip(low, high)
+    return (inside - low) / (high - low) * 2 - 1
 
 
 def _standardised(rows: Rows, clip: float | None) -> NDArray[np.float64]:
     # In float64 from the start: a sum over rows that are cast on the way could depend on the block.
-    values = rows.astype(np.float64)
+    values: NDArray[np.float64] = rows.astype(np.float64)
     centred = values - values.mean(axis=1, keepdims=True)
     deviation = np.sqrt(np.square(centred).mean(axis=1, keepdims=True))
     # Rounding of the mean leaves traces in a constant image.
     constant = values.max(axis=1, keepdims=True) == values.min(axis=1, keepdims=True)
-    scores = np.where(constant, 0.0, centred / np.where(constant, 1.0, deviation))
-    return scores if clip is None else scores.clip(-clip, clip)
+    scores: NDArray[np.float64] = np.where(
+        constant, 0.0, centred / np.where(constant, 1.0, deviation)
+    )
+    if clip is not None:
+        scores = np.clip(scores, -clip, clip)
+    return scores
 
 
 def _byte_landmarks(
@@ -139,15 +146,16 @@ def _byte_landmarks(
     found = low + (places - lower) * (high - low)
     every = np.broadcast_to(np.arange(levels, dtype=np.float64), (len(rows), levels))
     tables = _bytes(_piecewise(every, found, targets))
-    return tables.ravel()[shifted].astype(np.uint8, copy=False)
+    return tables.ravel()[shifted]
 
 
 def quantiles(ascending: NDArray[np.float64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the quantiles of each sorted row, (m, ranks), linear between neighbours."""
     places = ranks * (ascending.shape[1] - 1)
     lower, upper = np.floor(places).astype(int), np.ceil(places).astype(int)
-    low = ascending[:, lower]
-    return low + (places - lower) * (ascending[:, upper] - low)
+    low, high = ascending[:, lower], ascending[:, upper]
+    between: NDArray[np.float64] = low + (places - lower) * (high - low)
+    return between
 
 
 def _piecewise(
@@ -156,7 +164,7 @@ def _piecewise(
     """Maps each row's values (m, v) by the line through its points (sources[i], targets)."""
     widths = np.diff(sources, axis=1)
     slopes = np.diff(targets) / np.where(widths > 0, widths, np.inf)
-    mapped = targets[0] + slopes[:, :1] * (values - sources[:, :1])
+    mapped: NDArray[np.float64] = targets[0] + slopes[:, :1] * (values - sources[:, :1])
     for index in range(len(targets)):
         start = sources[:, index : index + 1]
         slope = slopes[:, min(index, slopes.shape[1] - 1), None]
