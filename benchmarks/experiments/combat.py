@@ -50,7 +50,8 @@ class Table(NamedTuple):
 
     def of(self, site: int) -> Array:
         """Returns the features of one site."""
-        return self.features[self.sites == site]
+        own: Array = self.features[self.sites == site]
+        return own
 
 
 def play(job: tuple[Case, int]) -> Result:
@@ -180,7 +181,7 @@ def measure(setup: Setup) -> Page:
     text = page(results, (__doc__ or "").split("\n\n", 2)[2].strip())
     files: Mapping[str, str] = {
         "combat.md": text,
-        "combat.csv": csv_text(Result._fields, results, digits=4),
+        "combat.csv": csv_text(Result._fields, results, digits=12),
     }
     return Page(text, files)
 
