@@ -9,22 +9,19 @@ records; both are judged on test records.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.experiments.combat_page import CASES, SEEDS, Case, Result, page
 from benchmarks.experiments.table import (
-    NO_GOAL,
     Page,
-    Row,
     Setup,
     csv_text,
     main,
-    markdown,
-    plus_minus,
 )
 from securefl.channels.masking.build import MASKED, MASKED_APART
 from securefl.channels.protocol import Plan
@@ -32,61 +29,16 @@ from securefl.data import heart, medmnist, medmnist_info
 from securefl.data.harmonise.combat import adjusted, combat_parts, site_effect
 from securefl.data.harmonise.moments import Moments, exact_moments, noised_moments
 from securefl.data.harmonise.sums import Pooled
-from securefl.data.scanners import Scanner, scanned
+from securefl.data.scanners import scanned
 from securefl.data.task import Examples
 from securefl.federation.sums import play_fit, sums_plan
 from securefl.learning.site_effect import intensity_features, sharpness_features
-from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.rng import seeded_keystream
 
-SEEDS = 5
-SITE_GOAL = 0.65
-LOSS_GOAL = 0.02
-SCANNERS = (Scanner(), Scanner(gain=0.6, gamma=1.6), Scanner(gain=1.3, gamma=0.6))
-BLURRED = (Scanner(), Scanner(gain=0.6, gamma=1.6), Scanner(gain=1.3, gamma=0.6, blur=1.0))
-# Shares of the records with pneumonia that each site gets, and of the others.
-EVEN = ((1 / 3, 1 / 3, 1 / 3), (1 / 3, 1 / 3, 1 / 3))
-UNEVEN = ((0.15, 0.35, 0.5), (0.5, 0.35, 0.15))
 # Declared: logarithms of energies of bytes lie between these.
 SHARPNESS = (0.0, 11.0)
 HEART_COLUMNS = (0, 1, 3, 4)  # age, resting pressure, heart rate, ST depression
-NOISE = 4.0
 Array = NDArray[np.float64]
-
-
-class Case(NamedTuple):
-    """One comparison.
-
-    Attributes:
-        name: as the tables call it.
-        scanners: of the three sites; empty for the hospitals of Heart Disease.
-        deal: class -> share of its records at each site.
-        noise: of the fit; 0 for none.
-        has_goal: whether the goals are for it.
-        columns: features that are used; empty for all.
-    """
-
-    name: str
-    scanners: tuple[Scanner, ...]
-    deal: tuple[tuple[float, ...], ...] = EVEN
-    noise: float = 0.0
-    has_goal: bool = False
-    columns: tuple[int, ...] = ()
-
-
-CASES = (
-    Case("three scanners", SCANNERS, has_goal=True),
-    Case("three scanners, one blurs", BLURRED),
-    Case(f"three scanners, noise multiplier {NOISE:g}", SCANNERS, noise=NOISE),
-    Case(
-        f"three deciles only, noise multiplier {NOISE:g}",
-        SCANNERS,
-        noise=NOISE,
-        columns=(2, 5, 8),
-    ),
-    Case("three scanners, patients differ", SCANNERS, UNEVEN),
-    Case("four hospitals (Heart Disease)", ()),
-)
 
 
 class Table(NamedTuple):
@@ -98,23 +50,8 @@ class Table(NamedTuple):
 
     def of(self, site: int) -> Array:
         """Returns the features of one site."""
-        return self.features[self.sites == site]
-
-
-class Result(NamedTuple):
-    """Held-out AUCs of one case and seed, before and after ComBat."""
-
-    case: str
-    seed: int
-    site_before: float
-    site_after: float
-    label_before: float
-    label_after: float
-
-    @property
-    def loss(self) -> float:
-        """How much lower the AUC of the label is after ComBat."""
-        return self.label_before - self.label_after
+        own: Array = self.features[self.sites == site]
+        return own
 
 
 def play(job: tuple[Case, int]) -> Result:
@@ -237,74 +174,14 @@ def _joined(parts: Sequence[Examples]) -> Table:
     )
 
 
-def goals(results: Sequence[Result]) -> Iterator[Row]:
-    """Yields the figures with a goal."""
-    for case in CASES:
-        own = [result for result in results if result.case == case.name]
-        site = [result.site_after for result in own]
-        loss = [result.loss for result in own]
-        goal = case.has_goal
-        yield Row(
-            f"{case.name}: AUC of the site after ComBat",
-            f"< {SITE_GOAL:g}" if goal else NO_GOAL,
-            plus_minus(site, digits=3),
-            met=float(np.mean(site)) < SITE_GOAL,
-        )
-        yield Row(
-            f"{case.name}: lost AUC of the label",
-            f"<= {LOSS_GOAL:g}" if goal else NO_GOAL,
-            plus_minus(loss, digits=3),
-            met=float(np.mean(loss)) <= LOSS_GOAL,
-        )
-
-
-def page(results: Sequence[Result]) -> str:
-    """Returns the page of results."""
-    lines = [
-        "# ComBat on features",
-        "",
-        (__doc__ or "").split("\n\n", 2)[2].strip(),
-        "",
-        f"Mean and standard error over {SEEDS} seeds, which deal the records; made by "
-        "`python -m benchmarks.experiments.combat --write docs/results`.",
-        "",
-        *markdown(
-            ("case", "AUC of the site", "after ComBat", "AUC of the label", "after ComBat"),
-            (_cells(case, results) for case in CASES),
-        ),
-        "",
-        *markdown(
-            ("figure", "goal", "measured", "verdict"),
-            ((row.what, row.goal, row.measured, row.verdict) for row in goals(results)),
-        ),
-        "",
-        "A linear classifier that finds no site shows that means agree. Features of other kinds, "
-        "or a classifier that is not linear, may still tell sites apart.",
-        "Where patients differ between sites, ComBat takes that part of the label out with the "
-        "site.",
-        f"Under a claim, a noise multiplier of {NOISE:g} costs epsilon "
-        f"{exact_epsilon(1 / NOISE, 1e-5):.2f} at delta 1e-5 for one fit. The noise grows with the "
-        "root of the number of features, and what it leaves of the scanners adds up over features "
-        "that go together.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _cells(case: Case, results: Sequence[Result]) -> tuple[str, ...]:
-    own = [result for result in results if result.case == case.name]
-    columns = zip(*(result[2:] for result in own), strict=True)
-    return (case.name, *(plus_minus(column, digits=3) for column in columns))
-
-
 def measure(setup: Setup) -> Page:
     """Measures all cases over all seeds."""
     jobs = [(case, seed) for case in CASES for seed in range(SEEDS)]
     results = list(setup.workers.map(play, jobs))
-    text = page(results)
+    text = page(results, (__doc__ or "").split("\n\n", 2)[2].strip())
     files: Mapping[str, str] = {
         "combat.md": text,
-        "combat.csv": csv_text(Result._fields, results, digits=4),
+        "combat.csv": csv_text(Result._fields, results, digits=12),
     }
     return Page(text, files)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from securefl.data.harmonise.moments import Moments, exact_moments, noised_momen
 from securefl.data.harmonise.standardise import standardise_parts
 from securefl.data.task import Examples, FederatedData
 from securefl.errors import DataError, RunFailed, RunFolderError
-from securefl.files import read_json, read_lines, write_lines
+from securefl.files import read_json, read_lines, write_json, write_lines
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
 from securefl.privacy.events import FIT_ROUND, SampledGaussian
@@ -26,6 +27,7 @@ from securefl.rng import seeded_keystream
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.play import fit_files, run_cell
+from securefl.scenario.assemble import fit_files as fit_files_module
 from securefl.scenario.assemble import fitting
 from securefl.scenario.assemble.assemble import Assembled, assemble
 from securefl.scenario.assemble.data import load_data
@@ -304,19 +306,33 @@ def test_bounds_do_not_change_the_units_of_combat(tmp_path: Path) -> None:
 # Crashes.
 
 
+def killed_at(name: str) -> Callable[[Path, object], None]:
+    """Returns what dies where a file of this name would be written."""
+
+    def write(path: Path, value: object) -> None:
+        if path.name == name:
+            raise Killed
+        write_json(path, value)
+
+    return write
+
+
 def killed(*given: Any, **more: Any) -> None:
     raise Killed
 
 
 @pytest.mark.parametrize("overrides", [(), (SYSTEM,)], ids=["seeded", "system"])
-@pytest.mark.parametrize("place", ["keep", "keep_moments", "note_seen"])
+@pytest.mark.parametrize("place", ["keep", "keep_moments", "play_fit", "harmonise.json"])
 def test_a_fit_that_was_cut_short_is_paid_once_and_ends(
     place: str, overrides: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell, scenario = Cell(tmp_path / "cell"), dp(*overrides)
     with monkeypatch.context() as patch:
-        if place == "note_seen":
+        if place == "play_fit":
             patch.setattr(fitting, "play_fit", killed)
+        elif place == "harmonise.json":
+            # What was seen is noted by then, and will be again.
+            patch.setattr(fit_files_module, "write_json", killed_at(place))
         else:
             patch.setattr(FitFiles, place, killed)
         with pytest.raises(Killed):

@@ -14,4 +14,4 @@ def test_a_scenario_of_the_page_is_valid(index: int) -> None:
 
 
 def test_the_page_has_scenarios() -> None:
-    assert len(SCENARIOS) == 2
+    assert len(SCENARIOS) == 4

@@ -153,6 +153,14 @@ def test_under_a_claim_nothing_is_refused_and_scales_stay_within_limits() -> Non
             assert (shrunk.scale > 0).all()
 
 
+def test_noise_that_makes_covariates_vary_less_than_not_at_all_leaves_small_slopes() -> None:
+    # By hand: a hundredth of the larger eigenvalue, 100, takes the place of -5. So the slopes are
+    # 3 / 1 and 4 / 100; without a floor the first would be -0.6.
+    part = combat_parts(1, 2, claim=True)[0]
+    pooled = part.learn(np.array([-5.0, 0.0, 100.0, 3.0, 4.0]), Pooled.start(1, 2))
+    assert pooled.slopes.ravel().tolist() == pytest.approx([3.0, 0.04])
+
+
 def test_with_many_records_noise_changes_little() -> None:
     draw = np.random.default_rng(3)
     sites = []
