@@ -182,6 +182,27 @@ def test_records_skip_whole_bodies_of_efficientnet_in_training_only() -> None:
     assert not (block.eval()(x) == x).flatten(1).all(dim=1).any()
 
 
+def test_alexnet_has_the_papers_maps_at_224_pixels() -> None:
+    # 55, 27, 13 and 6 pixels, as in the paper's figure.
+    with torch.device("meta"):
+        model, x = built("alexnet", task_of(3, 224, 224)), torch.empty(1, 3, 224, 224)
+        sides = []
+        for layer in model[:-9]:
+            x = layer(x)
+            sides.append(x.shape[2])
+    assert list(dict.fromkeys(sides)) == [55, 27, 13, 6]
+
+
+def test_a_transition_of_densenet_halves_channels_and_takes_means() -> None:
+    model = built("densenet121", task_of(1, 64, 64))
+    means = [place for place, layer in enumerate(model) if isinstance(layer, nn.AvgPool2d)]
+    assert len(means) == 3
+    for place in means:
+        convolution = model[place - 1]
+        assert convolution.in_channels == 2 * convolution.out_channels
+        assert model[place].kernel_size == 2
+
+
 def test_a_dense_layer_keeps_what_came_in() -> None:
     layer = built("densenet121", SMALL).get_submodule("4")
     x = torch.randn(2, 8, 5, 5, generator=fresh())

@@ -61,5 +61,8 @@ def sequence(parts: Iterable[nn.Module], *, factor: int) -> nn.Sequential:
 
 def factor_of(model: nn.Module) -> int:
     """Returns the factor by which a network enlarges images first; 1 where it does not."""
-    first: Any = getattr(model, NAME, None)
-    return int(first.scale_factor) if isinstance(first, nn.Upsample) else 1
+    first = getattr(model, NAME, None)
+    if not isinstance(first, nn.Upsample):
+        return 1
+    factor: Any = first.scale_factor
+    return int(factor)
