@@ -144,3 +144,14 @@ def test_what_cannot_be_measured_is_none_and_one_site_is_refused() -> None:
     assert set(empty.site.values()) == {None}
     with pytest.raises(ValueError, match="two sites or more, got 1"):
         site_effect(federation(images(20, 0)))
+
+
+def test_decay_is_of_the_weights_and_not_of_the_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WEIGHT_DECAY", 0.3)
+    values = columns(90, 3, 4)
+    classes = (values[:, 0] > 0.8).long() + (values[:, 1] > 1).long()
+    scaled = (values - values.mean(dim=0)) / values.std(dim=0, correction=0)
+    model = LogisticRegression(C=1 / (0.3 * 90), max_iter=1000, tol=1e-9)
+    model.fit(scaled.numpy(), classes.numpy())
+    found = module._fitted(values, classes, 3)(values)
+    assert found.numpy() == pytest.approx(model.predict_proba(scaled.numpy()), abs=1e-3)

@@ -17,6 +17,7 @@ from securefl.data.harmonise.images import nyul, window, zscore
 from securefl.data.scanners import Scanner, scanned
 from securefl.data.task import Examples
 from securefl.errors import ScenarioError
+from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.names import cell_hash
 from securefl.scenario.assemble.data import dealt_data, load_data, pool_of
 from securefl.scenario.assemble.site_data import read_site_data
@@ -313,3 +314,9 @@ def test_a_run_trains_on_harmonised_images_under_a_claim(folder: Path, tmp_path:
     )
     assert set(result["sites"]) == set(SITES)
     assert result["epsilon"] <= 8.0
+
+
+def test_scanners_are_refused_between_sites(folder: Path) -> None:
+    with pytest.raises(ScenarioError, match="simulate plays faults and scanners, which between"):
+        check_deployable(own(folder, more=SCANNERS))
+    check_deployable(own(folder, steps(ZSCORE)))

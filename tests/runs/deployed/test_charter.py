@@ -211,7 +211,6 @@ def test_a_scenario_of_other_sites_or_rounds_is_not_the_charters() -> None:
             "attack has no place",
         ),
         ("simulate = { late = [{ client = 0, round = 0 }] }", "simulate plays faults"),
-        ("simulate = { scanners = [{ client = 0, gain = 0.6 }] }", "faults and scanners"),
         ("engine = { stack = 'auto' }", "engine has no place"),
         ("channel = { kind = 'ckks' }", "'ckks' does not run between sites yet"),
         ("init_from = 'runs/a'", "init_from has no place"),
