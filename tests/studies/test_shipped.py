@@ -21,6 +21,7 @@ from securefl.runs.folder import Request, RunFolder
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.names import cell_hash
 from securefl.runs.play import run_cell
+from securefl.runs.table import mean_and_error
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.scenario import make_scenario, parse_scenario
 from securefl.studies.expand import Planned, expand, long_rows, rows
@@ -159,6 +160,17 @@ def test_the_narrow_net_of_the_published_training_gives_the_committed_auc_again(
     )
     # So many steps enlarge the rounding of another processor: two standard errors of 156 images.
     assert found["auc"] == pytest.approx(committed("published").of(row, "auc")[0], abs=0.06)
+
+
+def test_the_text_on_the_published_training_agrees_with_the_numbers() -> None:
+    text = " ".join((ROOT / "docs/data.md").read_text(encoding="utf-8").split())
+    shown = []
+    for norm in ("BatchNorm", "GroupNorm"):
+        values = committed("published").of(f"BreastMNIST, width 16, {norm}", "auc").values()
+        middle, error = mean_and_error([present(value) for value in values])
+        assert len(values) == 3
+        shown.append(f"{middle:.3f} ± {present(error):.3f}".replace("0.", "."))
+    assert f"{shown[0]} on BreastMNIST with batch norm and {shown[1]} with group norm" in text
 
 
 def test_two_sign_flippers_break_fedavg_and_no_robust_rule_on_digits(tmp_path: Path) -> None:
