@@ -70,7 +70,9 @@ def commands(page: str) -> list[str]:
 
 STUDIES = "docs/studies.md"
 # Each of these pages has a test of its own, with the files that the page speaks of.
-WITH_FILES = {"docs/own-data.md", "docs/labels.md", "docs/refine.md"}
+WITH_FILES = {
+    *("docs/labels.md", "docs/medical-data.md", "docs/own-data.md", "docs/refine.md"),
+}
 COMMANDS = list(
     dict.fromkeys(
         line for page in PAGES if page not in {STUDIES, *WITH_FILES} for line in commands(page)
