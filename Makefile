@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-dicom bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-published bench-robust bench-secagg bench-topologies bench-tuning clean
+.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-dicom bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-published bench-robust bench-scanners bench-secagg bench-topologies bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -118,10 +118,6 @@ bench-poisoning: setup ## eight defences against seven attacks; SECUREFL_DATA as
 	$(BIN)/securefl bench poisoning --out runs/poisoning
 	$(BIN)/securefl bench backdoor --out runs/backdoor
 	$(BIN)/python -m benchmarks.publish runs/poisoning runs/backdoor
-
-bench-published: setup ## the training of the published MedMNIST figures with a narrow net; SECUREFL_DATA as above (about an hour; LONG=--long adds the full ones, for days)
-	$(BIN)/securefl bench published --out runs/published $(LONG)
-	$(BIN)/python -m benchmarks.publish runs/published
 
 bench-scanners: setup ## unlike scanners, record-local steps and ComBat; SECUREFL_DATA as above (about 10 minutes)
 	$(BIN)/securefl bench scanners --out runs/scanners

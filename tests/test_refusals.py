@@ -44,7 +44,11 @@ SERVER_SIDE = {
     "learning/evaluate.py",
 }
 # Run on synthetic records, while a scenario is checked and before there is a session.
-BEFORE_A_SESSION = {"learning/own_models.py", "learning/neighbours.py"}
+BEFORE_A_SESSION = {
+    "learning/own_models.py",
+    "learning/neighbours.py",
+    "learning/site_effect.py",
+}
 MAY_DEPEND_ON = {"message", "order", "terms", "model", "ledger", "disk", "code"}
 
 HEART = """

@@ -1,7 +1,7 @@
 """docs/medical-data.md: from three hospitals' DICOM files to an audited run, word for word."""
 
 import json
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,8 @@ SEEDED = ("--set", "privacy.noise=seeded")
 
 @pytest.fixture(scope="module")
 def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sys.path.insert(0, str(ROOT / "examples/dicom"))
-    try:
-        import make_sites
-    finally:
-        sys.path.pop(0)
     folder = tmp_path_factory.mktemp("hospitals")
-    make_sites.write_sites(folder)
+    runpy.run_path(str(ROOT / "examples/dicom/make_sites.py"))["write_sites"](folder)
     return folder
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 _CACHED_MATRICES = 64
 
@@ -49,6 +48,9 @@ def along(image: NDArray[np.float32], rows: Any, columns: Any) -> NDArray[np.flo
 @lru_cache(maxsize=_CACHED_MATRICES)
 def _matrix(pixels: int, size: int, step: float, first: float) -> Any:
     """Returns the matrix of a result whose pixel k lies at first + k step, in the axis' pixels."""
+    # Takes a while to import, which checking a scenario must not cost.
+    from scipy.sparse import csr_array
+
     radius = max(step, 1.0)
     centres = first + step * np.arange(size)  # (size,)
     # A pixel of the axis reaches half a pixel beyond its centre.

@@ -21,6 +21,7 @@ from securefl.data.crosswalk.model import Crosswalk
 from securefl.data.own.columns import SPLITS, Label, Range, Section, Splits
 from securefl.data.own.unlike import check_words, coarse_of, codes_of, label_groups
 from securefl.data.task import Task
+from securefl.errors import ScenarioError
 
 MAX_SIDE = 4096
 MAX_VALUES_PER_RECORD = 2**24
@@ -138,6 +139,23 @@ class DicomSchema(Section):
     def label_codes(self) -> dict[str, int]:
         """The label of each word: its class, or the number of classes plus that of its group."""
         return codes_of(self.label, self._coarse())
+
+    def require_single_records(self) -> None:
+        """Refuses a schema under which one record could change what becomes of another.
+
+        Raises:
+            ScenarioError: images of a series, or series of a study, would be looked at together.
+        """
+        if not self.is_volume and self.slices != "middle":
+            raise ScenarioError(
+                "data.schema: under a DP claim a record is a whole series, whose images are "
+                'checked together: declare slices = "middle", or a volume'
+            )
+        if self.by != "series" and self.series == "one":
+            raise ScenarioError(
+                f"data.schema: under a DP claim a second series of one {self.by} must not take "
+                'the first one out: declare series = "all"'
+            )
 
     @property
     def drops_unmapped(self) -> bool:

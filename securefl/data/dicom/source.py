@@ -47,7 +47,7 @@ from securefl.data.dicom.series import (
 from securefl.data.own.digest import digest_of
 from securefl.data.own.records import Records
 from securefl.data.task import Task
-from securefl.errors import DataError, ScenarioError
+from securefl.errors import DataError
 
 GROUP_DIGITS = 32
 _LISTED = "`securefl data check SCENARIO --files` lists the numbers of the files"
@@ -105,25 +105,8 @@ class DicomSource:
         return True
 
     def require_declared(self) -> None:
-        """Refuses schemas under which one record could change what becomes of another.
-
-        Under a claim a record is a whole series: its images are checked together.
-
-        Raises:
-            ScenarioError: images of a series, or series of a study, count as records that are
-                looked at together.
-        """
-        schema = self.schema
-        if not schema.is_volume and schema.slices != "middle":
-            raise ScenarioError(
-                "data.schema: under a DP claim a record is a whole series, whose images are "
-                'checked together: declare slices = "middle", or a volume'
-            )
-        if schema.by != "series" and schema.series == "one":
-            raise ScenarioError(
-                f"data.schema: under a DP claim a second series of one {schema.by} must not take "
-                'the first one out: declare series = "all"'
-            )
+        """Checks that no record changes what becomes of another. Raises ScenarioError."""
+        self.schema.require_single_records()
 
     def check_form(self) -> None:
         """Checks that folders, labels and pydicom are there; opens no DICOM file.
