@@ -142,7 +142,7 @@ def test_a_cell_that_fails_before_its_run_begins_keeps_the_reason(tmp_path: Path
 
 @pytest.mark.usefixtures("forked")
 def test_a_bug_leaves_its_traceback_in_the_cell(tmp_path: Path) -> None:
-    (tmp_path / "a" / "transcript.jsonl").mkdir(parents=True)
+    (tmp_path / "a" / "metrics.json").mkdir(parents=True)
     found = ended(play([quick(tmp_path, "a"), quick(tmp_path, "b")], workers=1, limit=LIMIT))
     assert "Traceback" in found["a"].reason
     assert "IsADirectoryError" in found["a"].reason

@@ -461,7 +461,7 @@ def test_a_study_that_does_not_exist_names_those_that_do(tmp_path: Path) -> None
     with pytest.raises(
         ScenarioError,
         match=r"there is no study 'nosuch'.*leave-one-hospital-out, poisoning, privacy-utility, "
-        "robustness",
+        "published, robustness, scanners",
     ):
         quietly("nosuch", tmp_path / "out")
     with pytest.raises(ScenarioError, match=r"cannot read .*absent.toml: No such file"):

@@ -175,7 +175,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.parametrize("kilobytes", [3, 4, 6])
+@pytest.mark.parametrize("kilobytes", [4, 5, 7])
 def test_a_full_disk_is_one_sentence_and_exit_1(tmp_path: Path, kilobytes: int) -> None:
     path = scenario_file(tmp_path, SEEDED)
     with largest_file(1024 * kilobytes):
