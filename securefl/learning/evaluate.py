@@ -61,6 +61,11 @@ def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
         if not bool(is_fine.all()):
             fine = measure(probabilities[is_fine], labels[is_fine])
             return replace(fine, coarse=int((~is_fine).sum()))
+    if labels.ndim == 2:
+        # A record of which nobody looked for any label judges nothing.
+        judges = (labels >= 0).any(dim=1)
+        if not bool(judges.all()):
+            return measure(probabilities[judges], labels[judges])
     truth = labels.numpy()
     if len(truth) == 0:
         return Metrics(0, None, None, None, None)
@@ -70,10 +75,7 @@ def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
         return Metrics(len(truth), None, None, None, majority)
     scores = probabilities.numpy()
     answers = _answers(scores, several=truth.ndim == 2)
-    observed = truth >= 0
-    if not observed.any():
-        return Metrics(len(truth), None, None, None, None)
-    accuracy = float((answers == truth)[observed].mean())
+    accuracy = _accuracy(truth, answers)
     if not (counts > 0).all():
         return Metrics(len(truth), accuracy, None, None, majority)
     return Metrics(
@@ -118,6 +120,17 @@ def _answers(scores: Scores, *, several: bool) -> Labels:
         return (scores > 0.5).astype(np.int64)
     answers: Labels = scores.argmax(axis=1)
     return answers
+
+
+def _accuracy(truth: Labels, answers: Labels) -> float:
+    """Returns the share of right answers; of several labels, the mean of theirs."""
+    right = answers == truth
+    if (truth >= 0).all():
+        return float(right.mean())
+    # As for the majority: a label that few sites looked for counts as much as any other.
+    columns = zip(right.T, truth.T, strict=True)
+    shares = [own[given >= 0].mean() for own, given in columns if (given >= 0).any()]
+    return float(np.mean(shares))
 
 
 def _balanced_accuracy(truth: Labels, answers: Labels) -> float:

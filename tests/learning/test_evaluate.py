@@ -169,7 +169,7 @@ def test_labels_that_nobody_looked_for_judge_nothing() -> None:
     got = measure(scores, labels)
     # By hand: of the first label 3 of 4 are right, of the second 2 of 3.
     assert got.records == 5
-    assert got.accuracy == pytest.approx(5 / 7)
+    assert got.accuracy == pytest.approx((3 / 4 + 2 / 3) / 2)
     assert got.balanced_accuracy == pytest.approx(((1 + 1 / 2) / 2 + (1 + 1 / 2) / 2) / 2)
     assert got.auc == pytest.approx(1.0)
     assert got.majority == pytest.approx((2 / 4 + 2 / 3) / 2)
@@ -178,9 +178,23 @@ def test_labels_that_nobody_looked_for_judge_nothing() -> None:
     assert first.balanced_accuracy == pytest.approx(3 / 4)
 
 
+def test_a_constant_answer_is_as_accurate_as_the_majority_where_sites_looked_unequally() -> None:
+    # Of ten records ten know the first label, and two the second.
+    labels = torch.tensor([[0, -1]] * 8 + [[0, 1], [0, 0]])
+    got = measure(torch.full((10, 2), 0.1, dtype=torch.float64), labels)
+    assert got.accuracy == got.majority == 0.75
+
+
+def test_records_of_which_nobody_looked_for_anything_are_not_counted() -> None:
+    labels = torch.tensor([[0, 1], [1, 0], [-1, -1]])
+    scores = torch.tensor([[0.1, 0.9], [0.9, 0.2], [0.3, 0.3]], dtype=torch.float64)
+    assert measure(scores, labels) == measure(scores[:2], labels[:2])
+    assert measure(scores, labels).records == 2
+
+
 def test_a_label_that_nobody_looked_for_at_all_leaves_the_others_their_accuracy() -> None:
     scores = torch.tensor([[0.9, 0.2], [0.1, 0.3]], dtype=torch.float64)
     got = measure(scores, torch.tensor([[1, -1], [0, -1]]))
     assert (got.accuracy, got.majority, got.auc) == (1.0, 0.5, None)
     nothing = measure(scores, torch.full((2, 2), -1))
-    assert nothing == Metrics(2, None, None, None, None)
+    assert nothing == Metrics(0, None, None, None, None)
