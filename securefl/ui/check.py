@@ -134,6 +134,11 @@ def _tally_lines(counts: Tally) -> Iterator[str]:
         }
         words = [f"{count} {kind}" for kind, count in kinds.items() if count]
         yield f"column {column}: {', '.join(words)}"
+    for column, sites in counts.beyond.items():
+        yield (
+            f"warning: column {column}: every value of {', '.join(sites)} is outside the range: is "
+            "its unit or its factor right?"
+        )
 
 
 def number(count: int, noun: str) -> str:

@@ -17,7 +17,7 @@ from tests.ui.test_readme import blocks, commands
 PAGE = "docs/labels.md"
 DATA, SCHEMA, MAP, LABELS = blocks("toml", PAGE)
 WORDS = {
-    "basel": ("gesund", "Angina", "AP", "Herzinfarkt"),
+    "basel": ("gesund", "Angina", "AP", "Herzinfarkt", "k. A."),
     "bern": ("Z03.5", "I20.0", "I21.4"),
     "chur": ("ok", "ischaemia"),
 }

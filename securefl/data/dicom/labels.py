@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from securefl.data.crosswalk.lookup import How, Mapped
+from securefl.data.crosswalk.lookup import How, Mapped, lookup_of
 from securefl.data.crosswalk.model import unchanged
 from securefl.data.dicom.files import Flaw
 from securefl.data.dicom.schema import DicomSchema
-from securefl.data.own.spelling import canonical
+from securefl.data.own.spelling import MISSING_WORDS, canonical
 from securefl.errors import DataError
 
 MAX_LABEL_BYTES = 2**26
@@ -37,7 +37,7 @@ class Line(NamedTuple):
     Attributes:
         number: of the line in the file, from 1.
         code: of the class, or the number of classes plus that of a group; DROPPED where the
-            crosswalk drops words that it does not know.
+            crosswalk declares that the label is missing, or drops words that it does not know.
         split: index into the schema's splits; 0 where it has none.
     """
 
@@ -72,10 +72,11 @@ def term_of(schema: DicomSchema, site: str, text: str) -> Mapped:
         site: of the line; "" where lines have none.
         text: the label, as the line has it.
     """
-    if schema.crosswalk is None:
-        return unchanged(canonical(text))
-    (mapped,) = schema.crosswalk.terms(schema.label.column, site or None, [text])
-    return mapped
+    word = canonical(text)
+    if schema.crosswalk is None or word in MISSING_WORDS:
+        return unchanged(word)
+    words = schema.crosswalk.columns[schema.label.column]
+    return lookup_of(words, site or None, schema.label.codes).mapped(word)
 
 
 def label_words(path: Path, schema: DicomSchema) -> Counter[tuple[str, str]]:
@@ -134,10 +135,11 @@ def _read_line(
 ) -> tuple[tuple[str, str], Line | None]:
     """Returns what a line is about, and what it says. Raises Flaw."""
     place, fields = _place(text, columns, schema)
-    mapped = term_of(schema, place[0], fields[columns[schema.label.column]])
-    if mapped.how is How.MISSING:
+    word = fields[columns[schema.label.column]]
+    mapped = term_of(schema, place[0], word)
+    if mapped.how is How.MISSING and canonical(word) in MISSING_WORDS:
         raise Flaw("has no label")
-    if mapped.value is None and schema.drops_unmapped:
+    if mapped.how is How.MISSING or (mapped.value is None and schema.drops_unmapped):
         code = DROPPED
     elif mapped.value is None:
         raise Flaw("has a label that the crosswalk does not know, or knows in two ways")

@@ -88,7 +88,11 @@ class _Encoder:
     def __init__(self, schema: Schema, block: Block, site: str | None) -> None:
         self._schema = schema
         self._given = block
-        self._block, self._unmapped, self._unobserved = translated(schema, block, site)
+        common = translated(schema, block, site)
+        self._block = common.block
+        self._unmapped = common.unmapped
+        self._unlabelled = common.unlabelled
+        self._unobserved = common.unobserved
         self._keep = np.ones(block.rows, dtype=np.bool_)
         self._flaws: list[Flaw] = []
         self._missing: dict[str, int] = {}
@@ -123,6 +127,9 @@ class _Encoder:
 
     def _note_unmapped(self) -> None:
         """Leaves out records with a word that the crosswalk does not know."""
+        for unlabelled in self._unlabelled.values():
+            # Declared missing by the crosswalk: no flaw, and nothing to train on or to judge with.
+            self._keep &= ~unlabelled
         for name, unmapped in self._unmapped.items():
             self._keep &= ~unmapped
             # What is dropped as the crosswalk says is no flaw, here and below.
@@ -270,7 +277,8 @@ class _Encoder:
         return levels
 
     def _flaw(self, name: str, what: str, rows: Mask) -> None:
-        if name in self._unmapped:
-            rows = rows & ~self._unmapped[name]
+        for explained in (self._unmapped, self._unlabelled):
+            if name in explained:
+                rows = rows & ~explained[name]
         if rows.any():
             self._flaws.append(Flaw(name, what, int(rows.argmax()), int(rows.sum())))

@@ -132,6 +132,12 @@ class Schema(Section):
         return {**features, **{target.column: target for target in self.targets}}
 
     @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns of labels."""
+        single = () if self.label is None else (self.label.column,)
+        return (*single, *(several.column for several in self.labels))
+
+    @property
     def label_codes(self) -> Mapping[str, int]:
         """The label of each value: its class, or the number of classes plus that of its group."""
         if self.label is None:

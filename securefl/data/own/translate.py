@@ -22,11 +22,14 @@ class Translated(NamedTuple):
         block: its columns.
         unmapped: (rows,) of each column with a crosswalk, which records have a word without entry,
             or with several that differ.
+        unlabelled: (rows,) of each label column with a crosswalk, which records have a word that it
+            declares missing.
         unobserved: (rows,) of each label column, which records are of a site that never looked.
     """
 
     block: Block
     unmapped: Mapping[str, Mask]
+    unlabelled: Mapping[str, Mask]
     unobserved: Mapping[str, Mask]
 
 
@@ -49,7 +52,7 @@ def translated(schema: Schema, block: Block, site: str | None) -> Translated:
     # Most tables are in common words already, and large ones should not pay for the others.
     if schema.crosswalk is None and not has_units:
         observed = {label.column: np.zeros(block.rows, dtype=np.bool_) for label in schema.labels}
-        return Translated(block, {}, observed)
+        return Translated(block, {}, {}, observed)
     parts = list(parts_of(schema, block, site))
     numbers = dict(block.numbers)
     for name, column in schema.measured.items():
@@ -62,14 +65,20 @@ def translated(schema: Schema, block: Block, site: str | None) -> Translated:
                 numbers[name][part.rows] = converted(values, unit, column.decimals)
     levels = dict(block.levels)
     unmapped: dict[str, Mask] = {}
+    unlabelled: dict[str, Mask] = {}
     for name in schema.crosswalk.columns if schema.crosswalk else ():
-        if name in levels:
-            levels[name], unmapped[name] = _mapped(schema, name, levels[name], parts)
+        if name not in levels:
+            continue
+        was_missing = levels[name].codes < 0
+        levels[name], unmapped[name] = _mapped(schema, name, levels[name], parts)
+        if name in schema.label_columns:
+            unlabelled[name] = (levels[name].codes < 0) & ~was_missing
     unobserved = {
         label.column: _unobserved(schema, label.column, block.rows, parts)
         for label in schema.labels
     }
-    return Translated(block._replace(numbers=numbers, levels=levels), unmapped, unobserved)
+    changed = block._replace(numbers=numbers, levels=levels)
+    return Translated(changed, unmapped, unlabelled, unobserved)
 
 
 def parts_of(schema: Schema, block: Block, site: str | None) -> Iterator[Part]:

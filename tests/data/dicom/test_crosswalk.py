@@ -74,6 +74,15 @@ def test_unknown_words_leave_their_series_out_where_the_crosswalk_says_so(tmp_pa
     assert records.train.examples.labels.tolist() == [1]
 
 
+def test_a_label_that_the_crosswalk_declares_missing_leaves_its_series_out(tmp_path: Path) -> None:
+    words = {"columns": {"label": {"missing": ["k. A."]}}}
+    found, sentences = read(
+        tmp_path, "series,label\n1,k. A.\n2,1\n", with_crosswalk(schema(), words)
+    )
+    assert not sentences
+    assert [line.code for line in found.values()] == [DROPPED, 1]
+
+
 def test_a_wider_word_is_a_coarse_label(tmp_path: Path) -> None:
     words = {"columns": {"label": {"hierarchy": {"1": "odd", "2": "odd"}}}}
     declared = with_crosswalk(

@@ -264,6 +264,7 @@ def test_counts_of_bad_values_are_told_apart(tmp_path: Path) -> None:
         missing={"age": 1, "sex": 1},
         clamped={"age": 1},
         refused={"age": 1, "sex": 1, "cp": 1, "hospital": 1},
+        beyond={},
     )
 
 
@@ -300,6 +301,7 @@ def test_counts_are_those_of_all_files(tmp_path: Path) -> None:
         missing={"age": 2},
         clamped={"age": 2},
         refused={"age": 4},
+        beyond={},
     )
 
 

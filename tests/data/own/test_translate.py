@@ -89,6 +89,28 @@ def test_each_record_is_read_in_the_words_and_units_of_its_site(
     assert train.examples.labels.tolist() == [0, 0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("claim", [False, True])
+def test_a_label_that_the_crosswalk_declares_missing_leaves_its_record_out(
+    tmp_path: Path, claim: bool
+) -> None:
+    given = document(schema())
+    given["crosswalk"]["columns"]["ill"]["missing"] = ["k. A."]
+    made = read_schema(Schema, given)
+    records = source(tmp_path, *GOOD, "bern,37,1,a,k. A.", made=made)
+    assert records.read(claim=claim).train.examples.labels.tolist() == [0, 0, 1, 1, 1]
+    counts = tally(records)
+    assert (counts.records, counts.refused) == (len(GOOD) + 1, {})
+
+
+def test_a_site_whose_every_value_is_beyond_the_range_is_named(tmp_path: Path) -> None:
+    given = {**GIVEN, "site": None, "columns": [GIVEN["columns"][0]]}
+    made = read_schema(Schema, given)
+    (tmp_path / "sites").mkdir()
+    save(tmp_path / "sites/chur.parquet", {"t": [98.6, 99.0], "ill": ["no", "yes"]})
+    save(tmp_path / "sites/bern.parquet", {"t": [3700.0, None, 3800.0], "ill": ["no"] * 3})
+    assert tally(TableSource(tmp_path / "sites/*.parquet", made)).beyond == {"t": ["bern"]}
+
+
 def test_a_wider_word_is_a_group_of_the_classes_below_it(tmp_path: Path) -> None:
     made = schema()
     assert made.task.groups == ((1, 2),)
