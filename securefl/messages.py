@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -111,14 +111,18 @@ def _did_you_mean(place: tuple[int | str, ...], whole: type[BaseModel]) -> str:
 def _keys_at(place: tuple[int | str, ...], whole: type[BaseModel]) -> list[str]:
     """Returns the keys of the table at a place; none where there is no such table."""
     tables: list[Any] = [whole]
+    names_a_table = False
     for part in place:
-        if isinstance(part, int):  # an entry of a list of tables, which is of the list's type
+        # An entry of a list, or of a table of tables, is of the type of all entries.
+        if isinstance(part, int) or names_a_table:
+            names_a_table = False
             continue
         named = [table for table in tables if part in _tags(table)]
         if named:  # pydantic puts the name of a table into the place where there are several kinds
             tables = named
             continue
         fields = [table.model_fields[part] for table in tables if part in table.model_fields]
+        names_a_table = any(_holds_named_tables(field.annotation) for field in fields)
         tables = [table for field in fields for table in _tables(field.annotation)]
     fields = tables[0].model_fields if tables else {}
     return [field.alias or name for name, field in fields.items()]
@@ -128,6 +132,13 @@ def _tags(table: Any) -> tuple[Any, ...]:
     """Returns the names that one of several kinds of tables has; none where it is the only kind."""
     name = table.model_fields.get("name")
     return getattr(name.annotation, "__args__", ()) if name is not None else ()
+
+
+def _holds_named_tables(annotation: Any) -> bool:
+    """Whether a key takes a table whose entries are tables under names of the author's choice."""
+    if get_origin(annotation) is dict:
+        return any(_tables(annotation))
+    return any(map(_holds_named_tables, get_args(annotation)))
 
 
 def _tables(annotation: Any) -> Iterator[Any]:

@@ -95,7 +95,7 @@ REFUSED = [
     ),
     (steps(ZSCORE, ZSCORE), "data.harmonise: zscore stands twice; leave one"),
     (steps(WINDOW, NYUL, WINDOW), "data.harmonise: window stands twice"),
-    (steps(ZSCORE, WINDOW), "data.harmonise: zscore leaves standard deviations: put window before"),
+    (steps(ZSCORE, WINDOW), "data.harmonise: window cannot follow zscore: put window before it"),
     (steps(ZSCORE, NYUL), "data.harmonise: nyul maps percentiles, which zscore before it does not"),
     (steps('{ name = "windw" }'), "harmonise.0: there is no 'windw'; use 'window', 'zscore'"),
     (steps("{ low = 1.0 }"), "data.harmonise.0: a table with a name is needed"),

@@ -13,9 +13,10 @@ public, never read from the records.
 """
 
 import math
+import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from securefl.data.crosswalk.model import Crosswalk
 from securefl.data.own.columns import SPLITS, Label, Range, Section, Splits
@@ -31,8 +32,16 @@ VOLUME_AXES = 3
 
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE, strict=True)]
 Millimetres = Annotated[float, Field(gt=0, le=1000, strict=True, allow_inf_nan=False)]
-# A code string of DICOM (PS3.5, 6.2).
-Modality = Annotated[str, Field(pattern=r"^[A-Z0-9_ ]{1,16}$")]
+
+
+def _modality(name: str) -> str:
+    """Returns a code string of DICOM (PS3.5, 6.2). Raises ValueError."""
+    if re.fullmatch(r"[A-Z0-9_ ]{1,16}", name) is None:
+        raise ValueError("a modality is written in capitals, as in 'CT'")
+    return name
+
+
+Modality = Annotated[str, AfterValidator(_modality)]
 
 
 def _site_names(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -49,6 +58,19 @@ def _site_names(names: tuple[str, ...]) -> tuple[str, ...]:
         ):
             raise ValueError(f"{name!r} cannot be the name of a site's folder")
     return names
+
+
+def _window(value: object) -> object:
+    """Returns a window, or raises one ValueError where pydantic would have two."""
+    is_pair = isinstance(value, list | tuple) and len(value) == PLANE_AXES
+    if value is None or value == "file":
+        return value
+    if not is_pair or not all(isinstance(end, int | float) for end in value):
+        raise ValueError('a window is [low, high] in the units of the modality, or "file"')
+    low, high = value
+    if not low < high:
+        raise ValueError("low must be below high")
+    return value
 
 
 class DicomSchema(Section):
@@ -86,7 +108,7 @@ class DicomSchema(Section):
     colour: Literal["grey", "rgb"] = "grey"
     size: Annotated[tuple[Side, ...], Field(min_length=PLANE_AXES, max_length=VOLUME_AXES)]
     spacing: tuple[Millimetres, ...] | None = None
-    window: Range | Literal["file"] | None = None
+    window: Annotated[Range | Literal["file"] | None, BeforeValidator(_window)] = None
     crosswalk: Crosswalk | None = None
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from securefl.scenario.harmonise_table import Step
 # A step -> steps that have no place after it, and why.
 _MEANINGLESS = {
     "zscore": {
-        "window": "zscore leaves standard deviations: put window before it, or set clip of zscore",
+        "window": "window cannot follow zscore: put window before it, or leave window out",
         "nyul": "nyul maps percentiles, which zscore before it does not change: leave one out",
     },
 }

@@ -70,6 +70,11 @@ def code(**changes: str) -> dict[str, str]:
         (column(patterns=[{"pattern": "(a", "value": "ill"}]), r"patterns\.0\.pattern: a pattern"),
         ({"not_observed": {"bern": []}}, r"not_observed\.bern"),
         ({"unmapped": "keep", "not_observed": {"bern": ["x"]}}, "unmapped"),
+        (column(term={}), r"'columns\.diagnosis\.term'; did you mean 'terms'"),
+        (
+            column(sites={"bern": {"term": {}}}),
+            r"'columns\.diagnosis\.sites\.bern\.term'; did you mean 'terms'",
+        ),
     ],
 )
 def test_a_bad_crosswalk_is_refused_with_the_place(given: dict[str, Any], sentence: str) -> None:
