@@ -6,7 +6,7 @@ What is printed here is for the owner of the files. No value of a header is amon
 import base64
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from securefl.data.dicom.confidential import Found, confidential, in_words
 from securefl.data.dicom.files import Flaw, content
 from securefl.data.dicom.header import Header
+from securefl.data.dicom.labels import read_labels
 from securefl.data.dicom.progress import Steps
 from securefl.data.dicom.series import grouped_by_series, has_mixed_orientations
 from securefl.data.dicom.source import DicomSource, ignore
@@ -67,13 +68,17 @@ def remarks(source: DicomSource, seen: Seen) -> Iterator[str]:
     """Yields sentences about series, text in the pixels, and attributes that identify people."""
     all_series = grouped_by_series(seen.headers)
     yield f"{number(seen.files, 'DICOM file')} in {len(all_series)} series"
-    folders = {header.file.path.parent for header in seen.headers}
-    crowded = sum(
-        len({header.series for header in seen.headers if header.file.path.parent == folder}) > 1
-        for folder in folders
-    )
+    series_in: dict[Path, set[str]] = {}
+    for header in seen.headers:
+        series_in.setdefault(header.file.path.parent, set()).add(header.series)
+    crowded = sum(len(series) > 1 for series in series_in.values())
     if crowded:
         yield f"{number(crowded, 'folder')} with two series or more, told apart by their UIDs"
+    if source.schema.others == "skip":
+        yield f"{number(seen.files - len(seen.headers), 'file')} skipped: of another modality"
+    idle = _lines_without_files(source, seen.headers)
+    if idle:
+        yield f"{number(idle, 'line')} of data.labels without a file: is an export incomplete?"
     mixed = sum(map(has_mixed_orientations, all_series))
     if mixed:
         yield f"{mixed} series with images of different orientations"
@@ -90,6 +95,17 @@ def remarks(source: DicomSource, seen: Seen) -> Iterator[str]:
     yield from in_words(seen.attributes, seen.files)
     if seen.attributes:
         yield _NO_DEIDENTIFIER
+
+
+def _lines_without_files(source: DicomSource, headers: Sequence[Header]) -> int:
+    """Returns how many lines of the labels are about nothing that lies in the files."""
+    labels = read_labels(source.labels, source.schema, ignore)
+    there = set()
+    for header in headers:
+        keys = {"series": header.series, "study": header.study, "patient": header.patient}
+        site = source.sites[header.file.site] if labels.has_sites else ""
+        there.add((site, keys[source.schema.by]))
+    return len(labels.lines.keys() - there)
 
 
 def listing(source: DicomSource) -> Iterator[str]:

@@ -100,6 +100,18 @@ def test_check_says_what_the_files_hold_known_answer(tmp_path: Path) -> None:
     assert "Anna" not in done.stdout
 
 
+def test_check_counts_lines_without_files_and_files_that_are_skipped(tmp_path: Path) -> None:
+    hospital(tmp_path)
+    labels = tmp_path / "labels.csv"
+    labels.write_text(labels.read_text() + "9.9.9,1\n")
+    (tmp_path / "ct.toml").write_text(SCHEMA + 'others = "skip"\n')
+    dicom(tmp_path / "sites/bern/other.dcm", series="7.7", Modality="MR")
+    done = check(tmp_path)
+    assert done.returncode == 0
+    assert "1 line of data.labels without a file: is an export incomplete?" in done.stdout
+    assert "1 file skipped: of another modality" in done.stdout
+
+
 def test_check_names_every_bad_file_by_its_number(tmp_path: Path) -> None:
     hospital(tmp_path)
     (tmp_path / "sites/bern/aa").write_text("Anna")

@@ -26,6 +26,7 @@ MAX_LABEL_BYTES = 2**26
 MAX_LINE_BYTES = 2**16
 
 DROPPED = -1
+MAX_HINT_SIGNS = 200
 
 # Gets the sentence about a bad line; refuses it, or does nothing so that the line is left out.
 OnBad = Callable[[str], None]
@@ -179,12 +180,23 @@ def _columns(path: Path, rows: Sequence[bytes], schema: DicomSchema) -> Mapping[
     except Flaw as reason:
         raise DataError(f"data.labels: the header of {path} {reason}") from None
     for name in schema.columns:
-        if names.count(name) != 1:
+        if name not in names:
             raise DataError(
-                f"data.labels: {path} has {names.count(name) or 'no'} "
-                f"column{'s' * (names.count(name) > 1)} with the name {name!r}"
+                f"data.labels: {path} has no column {name!r}; {_header_hint(names, schema)}"
             )
+        if names.count(name) > 1:
+            raise DataError(f"data.labels: {path} has {names.count(name)} columns {name!r}")
     return {**{name: names.index(name) for name in schema.columns}, "": len(names)}
+
+
+def _header_hint(names: list[str], schema: DicomSchema) -> str:
+    """Returns the end of a sentence about a column that is missing."""
+    if len(names) == 1 and any(sign in names[0] for sign in ";\t"):
+        return "its header is a single column: write the file with commas between columns"
+    # A first line without a known column may be a patient's.
+    if not set(names) & set(schema.columns):
+        return f"is its first line a header with {', '.join(schema.columns)}?"
+    return f"it has {', '.join(names)}"[:MAX_HINT_SIGNS]
 
 
 def _fields(text: bytes) -> list[str]:

@@ -76,8 +76,11 @@ def test_a_second_line_spoils_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"", "has no column with the name 'series'"),
-        (b"series,label,label\n", "has 2 columns with the name 'label'"),
+        (b"", "has no column 'series'; is its first line a header with series, label\\?"),
+        (b"1.2.3,Anna\n", "is its first line a header with series, label\\?$"),
+        (b"Serie;Befund\n1;2\n", "has no column 'series'; its header is a single column: write"),
+        (b"series,Befund\n", "has no column 'label'; it has series, Befund$"),
+        (b"series,label,label\n", "has 2 columns 'label'"),
         (b"\xff\n", "the header of .* is not UTF-8"),
     ],
     ids=["empty", "twice", "bytes"],

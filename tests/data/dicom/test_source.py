@@ -145,7 +145,7 @@ def test_folders_and_labels_are_looked_at_before_any_file(tmp_path: Path) -> Non
     labels(tmp_path, {}, "series,diagnosis")
     opened = source(tmp_path, key="uid")
     labels(tmp_path, {}, "series,diagnosis")
-    with pytest.raises(DataError, match="has no column with the name 'uid'"):
+    with pytest.raises(DataError, match="has no column 'uid'"):
         opened.check_form()
 
 
