@@ -16,7 +16,12 @@ from securefl.data.dicom.files import Flaw, content
 from securefl.data.dicom.header import Header
 from securefl.data.dicom.labels import read_labels
 from securefl.data.dicom.progress import Steps
-from securefl.data.dicom.series import grouped_by_series, has_mixed_orientations
+from securefl.data.dicom.series import (
+    Series,
+    grouped_by_series,
+    has_mixed_orientations,
+    orientation,
+)
 from securefl.data.dicom.source import DicomSource, ignore
 from securefl.errors import DataError, ScenarioError
 from securefl.files import write_atomic
@@ -82,6 +87,7 @@ def remarks(source: DicomSource, seen: Seen) -> Iterator[str]:
     mixed = sum(map(has_mixed_orientations, all_series))
     if mixed:
         yield f"{mixed} series with images of different orientations"
+    yield from _orientations(source, all_series)
     patients: dict[str, set[int]] = {}
     for header in seen.headers:
         patients.setdefault(header.patient, set()).add(header.file.site)
@@ -168,6 +174,24 @@ def draw_preview(path: Path, images: "Tensor") -> int:
     except OSError as reason:
         raise ScenarioError(f"cannot write {path}: {reason.strerror}") from None
     return len(chosen)
+
+
+def _orientations(source: DicomSource, all_series: Sequence[Series]) -> Iterator[str]:
+    """Yields where rows and columns lead at each site, if not everywhere the same."""
+    counts = [Counter[str]() for _ in source.sites]
+    for series in all_series:
+        counts[series.site][orientation(series) or "unknown"] += 1
+    if len(set().union(*counts)) < 2:
+        return
+    sites = "; ".join(
+        f"{name} " + ", ".join(f"{count} {words}" for words, count in sorted(found.items()))
+        for name, found in zip(source.sites, counts, strict=True)
+        if found
+    )
+    yield (
+        "rows and columns lead in different directions, and nothing is turned, so that a model may "
+        f"learn the site; series by site: {sites}"
+    )
 
 
 def _flags(seen: Seen) -> str:

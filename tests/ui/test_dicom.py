@@ -112,6 +112,31 @@ def test_check_counts_lines_without_files_and_files_that_are_skipped(tmp_path: P
     assert "1 file skipped: of another modality" in done.stdout
 
 
+def test_check_counts_directions_of_images_where_they_differ(tmp_path: Path) -> None:
+    scenario = hospital(tmp_path)
+    assert "lead in different" not in check(tmp_path).stdout
+    assert scenario.exists()
+    image = np.zeros((8, 8), np.uint8)
+    turned = {
+        "1.1": [-1, 0, 0, 0, 1, 0],
+        # Oblique: nearest to posterior and foot.
+        "1.3": [0.6, 0.8, 0, 0, 0, -1],
+        "1.5": None,
+    }
+    for uid, directions in turned.items():
+        path = tmp_path / f"sites/chur/Muster^Anna/{uid[2:]:0>2}.dcm"
+        place: dict[str, Any] = {"orientation": directions}
+        if directions is None:
+            place = {"position": None}
+        patient = f"Anna{int(uid[2:]) // 2}"
+        dicom(path, image, series=uid, study=uid, patient=patient, **place)
+    lines = check(tmp_path).stdout.splitlines()
+    assert (
+        "rows and columns lead in different directions, and nothing is turned, so that a model may "
+        "learn the site; series by site: bern 12 L\\P; chur 9 L\\P, 1 P\\F, 1 R\\P, 1 unknown"
+    ) in lines
+
+
 def test_check_names_every_bad_file_by_its_number(tmp_path: Path) -> None:
     hospital(tmp_path)
     (tmp_path / "sites/bern/aa").write_text("Anna")

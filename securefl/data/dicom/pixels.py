@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from securefl.data.dicom.files import Flaw
 from securefl.data.dicom.header import Header, PixelForm, pixel_form
 from securefl.data.dicom.reading import (
+    BIG_ENDIAN,
     careful,
     coloured,
     dataset,
@@ -26,7 +27,6 @@ from securefl.data.dicom.values import greys, stored_values
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 NATIVE_LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
-BIG_ENDIAN = "1.2.840.10008.1.2.2"
 # Whose decoders return whole cells, so that the highest bit in use has to be looked up.
 WHOLE_CELLS = (*NATIVE_LITTLE_ENDIAN, BIG_ENDIAN, "1.2.840.10008.1.2.5")
 JPEG_2000 = "1.2.840.10008.1.2.4.9"
@@ -70,7 +70,7 @@ class Pixels:
                 self.found.PixelData, dtype=cell, count=count, offset=index * count * cell.itemsize
             ).reshape(self.form.rows, self.form.columns)
         else:
-            raw = self._decoded(index)
+            raw = self._decoded(index, masked=False)
             if raw.shape != (self.form.rows, self.form.columns) or raw.dtype.kind not in "iu":
                 raise Flaw("has pixels of another size than its header states")
             # In the machine's order of bytes, which a view of other cells needs.
@@ -78,7 +78,7 @@ class Pixels:
         return stored_values(raw, self.form, shift=self._syntax in WHOLE_CELLS)
 
     def _colours(self, index: int) -> NDArray[np.float32]:
-        values = self._decoded(index)
+        values = self._decoded(index, masked=True)
         bits = self.form.stored
         if self.form.photometric == "PALETTE COLOR":
             with careful("has a damaged palette"):
@@ -89,10 +89,11 @@ class Pixels:
         scaled = np.clip(values.astype(np.float32) / (2**bits - 1), 0, 1)
         return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
-    def _decoded(self, index: int) -> NDArray[Any]:
+    def _decoded(self, index: int, *, masked: bool) -> NDArray[Any]:
         name = syntax_name(self._syntax)
         with careful(f"has pixels that cannot be decoded as {name}"):
-            decoded: NDArray[Any] = np.asarray(decoded_frame(self._bounded(index), index))
+            bounded = self._bounded(index)
+            decoded: NDArray[Any] = np.asarray(decoded_frame(bounded, index, masked=masked))
             return decoded
 
     def _bounded(self, index: int) -> Any:

@@ -14,6 +14,7 @@ from securefl.data.dicom.files import Flaw
 from securefl.errors import DataError
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _MAGIC = slice(128, 132)
 _NEEDS_PYDICOM = "DICOM files need pydicom: install it with `pip install 'securefl[dicom]'`"
@@ -117,11 +118,23 @@ def encapsulated_frame(data: bytes, index: int, frames: int) -> bytes:
     return bytes(get_frame(data, index, number_of_frames=frames))
 
 
-def decoded_frame(found: Any, index: int) -> Any:
-    """Returns the pixels of one frame as pydicom decodes them; YBR becomes RGB."""
+def is_big_endian(found: Any) -> bool:
+    """Returns whether the highest byte of a word comes first."""
+    return getattr(found, "file_meta", {}).get("TransferSyntaxUID") == BIG_ENDIAN
+
+
+def decoded_frame(found: Any, index: int, *, masked: bool) -> Any:
+    """Returns the pixels of one frame as pydicom decodes them; YBR becomes RGB.
+
+    Args:
+        found: the data set.
+        index: of the frame.
+        masked: whether pydicom clears the bits that are not in use. It takes the highest bit in
+            use to be the last but BitsStored, whatever HighBit says.
+    """
     from pydicom.pixels import pixel_array
 
-    return pixel_array(found, index=index)
+    return pixel_array(found, index=index, correct_unused_bits=masked)
 
 
 def coloured(values: Any, found: Any) -> Any:

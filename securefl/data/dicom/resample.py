@@ -83,25 +83,39 @@ def _is_identity(matrix: Any, pixels: int) -> bool:
 def places_of(positions: NDArray[np.float64], size: int, spacing: float | None) -> Any:
     """Returns the matrix that resamples slices to a depth, (size, slices).
 
-    Uneven distances are allowed: what lies between two slices is their mean by distance.
+    A finer result is interpolated linearly between the true positions. For a coarser one the slices
+    are first interpolated at as many even positions, which the filter of the pixels needs.
 
     Args:
-        positions: (slices,) rising, in millimetres.
+        positions: (slices,) rising, in millimetres; two or more.
         size: slices of the result.
         spacing: of the result; without it the whole depth is scaled to the size.
     """
     slices = len(positions)
-    gap = float(np.median(np.diff(positions)))
-    depth = positions[-1] - positions[0] + gap
-    step = depth / size if spacing is None else spacing
+    gap = float(positions[-1] - positions[0]) / (slices - 1)
+    step = slices / size if spacing is None else spacing / gap
+    # As if the slices were even: each reaches half a gap beyond its position.
+    even = scaled(slices, size) if spacing is None else spaced(slices, size, step)
+    if step > 1:
+        grid = positions[0] + gap * np.arange(slices)
+        return (even @ _between(positions, grid)).toarray()
     middle = (positions[0] + positions[-1]) / 2
-    centres = middle + (np.arange(size) - (size - 1) / 2) * step
-    # A slice reaches half a gap beyond its position.
-    ends = np.concatenate([[positions[0] - gap], positions, [positions[-1] + gap]])
-    indices = np.interp(centres, ends, np.arange(-1, slices + 1))
-    is_inside = np.abs(centres - middle) <= depth / 2 + 1e-9
-    radius = max(step / gap, 1.0)
-    weights = np.maximum(1 - np.abs(indices[:, None] - np.arange(slices)) / radius, 0)
-    weights[~is_inside] = 0
-    total = weights.sum(axis=1, keepdims=True)
-    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0).astype(np.float32)
+    centres = middle + (np.arange(size) - (size - 1) / 2) * step * gap
+    matrix = _between(positions, centres).toarray()
+    is_padding = even.sum(axis=1) == 0
+    matrix[is_padding] = 0
+    return matrix
+
+
+def _between(positions: NDArray[np.float64], places: NDArray[np.float64]) -> Any:
+    """Returns the matrix of linear interpolation, (places, slices); an end goes on as it is."""
+    from scipy.sparse import csr_array
+
+    slices = len(positions)
+    indices = np.interp(places, positions, np.arange(slices))
+    left = np.minimum(indices.astype(np.int64), slices - 2)
+    share = indices - left
+    weights = np.stack([1 - share, share], axis=1).astype(np.float32)
+    columns = np.stack([left, left + 1], axis=1)
+    ends = 2 * np.arange(len(places) + 1)
+    return csr_array((weights.ravel(), columns.ravel(), ends), shape=(len(places), slices))

@@ -18,9 +18,10 @@ from securefl.data.dicom.header import Frame, Header
 # Directions of one series differ by rounding only.
 DIRECTION_TOLERANCE = 1e-3
 SPACING_TOLERANCE = 1e-3
-# A gap of so many times the usual one lacks a slice; a smaller part of it is a second slice.
+# A gap of so many times the smallest one lacks a slice: the usual gap of a short series may be one.
 MISSING_GAP = 1.5
-DOUBLE_GAP = 0.5
+# A gap of so small a part of the usual one is a second slice.
+DOUBLE_GAP = 0.25
 # Sideways shift of a slice for each millimetre along the normal: a tilted gantry.
 MAX_TILT = 0.05
 MAX_ASPECT = 1.01
@@ -158,6 +159,22 @@ def has_mixed_orientations(series: Series) -> bool:
     return bool(np.abs(directions - directions[0]).max() > DIRECTION_TOLERANCE)
 
 
+def orientation(series: Series) -> str:
+    """Returns where rows and columns of the first image lead, as two letters of DICOM.
+
+    Left, right, anterior, posterior, head or foot (PS3.3, C.7.6.1.1.1); of an oblique direction
+    the nearest one. "" where the file does not say.
+    """
+    plane = series.slices[0].geometry.plane
+    if plane is None:
+        return ""
+    letters = []
+    for direction in (plane.row, plane.column):
+        axis = int(np.argmax(np.abs(direction)))
+        letters.append(("LPH" if direction[axis] > 0 else "RAF")[axis])
+    return "\\".join(letters)
+
+
 def _check_alike(slices: Sequence[Slice]) -> None:
     """Raises Flaw where slices differ in size or spacing."""
     if len({(piece.header.form.rows, piece.header.form.columns) for piece in slices}) > 1:
@@ -172,12 +189,13 @@ def _check_gaps(gaps: NDArray[np.float64]) -> None:
     usual = float(np.median(gaps))
     if usual <= 0 or gaps.min() < DOUBLE_GAP * usual:
         raise Flaw("holds two slices at one position")
-    places = np.flatnonzero(gaps > MISSING_GAP * usual)
+    smallest = float(gaps.min())
+    places = np.flatnonzero(gaps > MISSING_GAP * smallest)
     if len(places):
-        ratio = gaps[places[0]] / usual
+        ratio = gaps[places[0]] / smallest
         raise Flaw(
             f"lacks slices: the gap after slice {places[0] + 1} of {len(gaps) + 1} is "
-            f"{ratio:.3g} times the usual one"
+            f"{ratio:.3g} times the smallest one"
         )
 
 

@@ -13,28 +13,13 @@ from numpy.typing import NDArray
 
 from securefl.data.dicom.files import Flaw
 from securefl.data.dicom.header import PixelForm, functional, numbers
+from securefl.data.dicom.luts import Lut, numbers_of_words, order_of, read_lut
 
-MAX_LUT_ENTRIES = 2**16
-LUT_BITS = range(8, 17)
 # Of slopes and intercepts: beyond it, products with 32-bit values could overflow.
 MAX_FACTOR = 1e12
 SINGLE_PRECISION_BITS = 16
 
 Floats = NDArray[np.floating[Any]]
-
-
-class Lut(NamedTuple):
-    """A table of values (PS3.3, C.11.1): entry 0 is for `first` and everything below it."""
-
-    first: int
-    entries: NDArray[np.float64]
-    bits: int
-
-    def of(self, values: NDArray[Any]) -> Floats:
-        """Returns the entry of each value."""
-        places = np.clip(np.rint(values).astype(np.int64) - self.first, 0, len(self.entries) - 1)
-        chosen: Floats = self.entries[places]
-        return chosen
 
 
 class Ramp(NamedTuple):
@@ -155,10 +140,18 @@ def greys(found: Any, index: int, form: PixelForm, window: tuple[float, float] |
     """
     group = functional(found, index, "PixelValueTransformationSequence")
     table = found.get("ModalityLUTSequence")
-    modality = _lut(table[0], form) if table else _rescale(group)
+    modality: Rescale | Lut
+    if table:
+        modality = read_lut(table[0], order_of(found), is_signed=form.signed, keeps_sign=False)
+    else:
+        modality = _rescale(group)
+    if window is None:
+        brightness = _window(found, index, is_signed=_can_be_negative(modality, form))
+    else:
+        brightness = Ramp(*window)
     return Greys(
         modality,
-        Ramp(*window) if window is not None else _window(found, index, form),
+        brightness,
         is_turned=form.photometric == "MONOCHROME1",
         padding=_padding(found, form),
     )
@@ -172,12 +165,27 @@ def _rescale(group: Any) -> Rescale:
     return Rescale(slope[0], intercept[0])
 
 
-def _window(found: Any, index: int, form: PixelForm) -> Ramp | Sigmoid | VoiLut:
-    """Returns the first window of the file; a VOI LUT goes before it (PS3.3, C.11.2)."""
+def _can_be_negative(modality: Rescale | Lut, form: PixelForm) -> bool:
+    """Returns whether the modality transform has results below 0, whatever the pixels hold."""
+    if isinstance(modality, Lut):
+        return False
+    ends = [modality.slope * value + modality.intercept for value in _stored_range(form)]
+    return min(ends) < 0
+
+
+def _window(found: Any, index: int, *, is_signed: bool) -> Ramp | Sigmoid | VoiLut:
+    """Returns the first window of the file; a VOI LUT goes before it (PS3.3, C.11.2).
+
+    Args:
+        found: the data set.
+        index: of the frame.
+        is_signed: whether the values before the window can be negative.
+    """
     group = functional(found, index, "FrameVOILUTSequence")
     table = group.get("VOILUTSequence")
     if table:
-        return VoiLut(_lut(table[0], form))
+        lut = read_lut(table[0], order_of(found), is_signed=is_signed, keeps_sign=True)
+        return VoiLut(lut)
     centres, widths = numbers(group.get("WindowCenter")), numbers(group.get("WindowWidth"))
     if centres is None or widths is None:
         raise Flaw('has no window of its own; declare one instead of "file"')
@@ -202,54 +210,46 @@ def window_of(centre: float, width: float, function: str) -> Ramp | Sigmoid:
     raise Flaw("states a VOI LUT function that DICOM does not know")
 
 
-def _lut(item: Any, form: PixelForm) -> Lut:
-    """Returns a table of values. Raises Flaw: its data are not what its descriptor says."""
-    descriptor = _words(item.get("LUTDescriptor"))
-    if len(descriptor) != 3:
-        raise Flaw("has a damaged LUT")
-    count, first, bits = (int(number) for number in descriptor)
-    # A count of 0 stands for 2^16, which 16 bits cannot hold.
-    count = (count % MAX_LUT_ENTRIES) or MAX_LUT_ENTRIES
-    first %= MAX_LUT_ENTRIES
-    if form.signed and first >= MAX_LUT_ENTRIES // 2:
-        first -= MAX_LUT_ENTRIES
-    if bits not in LUT_BITS:
-        raise Flaw("has a damaged LUT")
-    entries = _entries(item.get("LUTData"), count)
-    return Lut(first, entries.astype(np.float64), bits)
-
-
-def _entries(data: object, count: int) -> NDArray[Any]:
-    """Returns the entries of a LUT; 8-bit ones may be packed as bytes."""
-    if isinstance(data, bytes) and len(data) in (count, count + count % 2):
-        return np.frombuffer(data, dtype=np.uint8)[:count]
-    entries = _words(data)
-    if len(entries) != count:
-        raise Flaw("has a damaged LUT")
-    return entries % MAX_LUT_ENTRIES
-
-
-def _words(data: object) -> NDArray[np.int64]:
-    """Returns numbers of 16 bits that pydicom gives as numbers or as bytes."""
-    if isinstance(data, bytes):
-        return np.frombuffer(data, dtype="<u2").astype(np.int64)
-    return np.atleast_1d(np.asarray(data, dtype=np.int64))
-
-
 def _padding(found: Any, form: PixelForm) -> tuple[int, int] | None:
-    """Returns the lowest and the highest stored value that stand for no image."""
+    """Returns the lowest and the highest stored value that stand for no image.
+
+    A padding value that no pixel can have marks none. A limit beyond the range of the pixels counts
+    as the end of that range.
+    """
     value = found.get("PixelPaddingValue")
     if value is None or value == "":
         return None
+    lowest, highest = _stored_range(form)
+    order = order_of(found)
+    fitting = [number for number in _readings(value, order) if lowest <= number <= highest]
+    if not fitting:
+        return None
+    padding = fitting[0]
     limit = found.get("PixelPaddingRangeLimit")
-    ends = [_stored(value, form), _stored(value if limit in (None, "") else limit, form)]
-    return min(ends), max(ends)
+    if limit is None or limit == "":
+        return padding, padding
+    readings = _readings(limit, order)
+    # Of two readings beyond the range, the one that takes less of the image.
+    clipped = [min(max(number, lowest), highest) for number in readings]
+    nearest = min(clipped, key=lambda number: abs(number - padding))
+    end = next((number for number in readings if lowest <= number <= highest), nearest)
+    return min(padding, end), max(padding, end)
 
 
-def _stored(value: object, form: PixelForm) -> int:
-    """Returns an element as a stored value: some files give it with the wrong sign."""
-    whole = int.from_bytes(value, "little") if isinstance(value, bytes) else int(str(value))
-    number = int(whole % 2**form.stored)
-    if form.signed and number >= 2 ** (form.stored - 1):
-        number -= 2**form.stored
-    return number
+def _stored_range(form: PixelForm) -> tuple[int, int]:
+    """Returns the lowest and the highest stored value that the bits in use can hold."""
+    if form.signed:
+        return -(2 ** (form.stored - 1)), 2 ** (form.stored - 1) - 1
+    return 0, 2**form.stored - 1
+
+
+def _readings(value: object, order: str) -> list[int]:
+    """Returns a number of 16 bits as the file gives it, and with the other sign.
+
+    Some files write it with the wrong sign.
+    """
+    words = numbers_of_words(value if isinstance(value, bytes) else int(str(value)), order)
+    number = int(words[0])
+    if number < 0:
+        return [number, number + 2**16]
+    return [number, number - 2**16] if number >= 2**15 else [number]

@@ -13,6 +13,7 @@ from pydicom.pixels import pixel_array
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -351,6 +352,27 @@ def test_implicit_files_say_the_same(tmp_path: Path) -> None:
     found = dicom(tmp_path / "a", np.array([[-5, 9]], np.int16), PixelPaddingValue=-5)
     save(found, tmp_path / "sites/bern/a", ImplicitVRLittleEndian)
     assert first(tmp_path, size=[1, 2], window=[-10, 10])[0].tolist() == [0, 242]
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("high", [11, 13, 15])
+def test_the_highest_bit_counts_in_whatever_transfer_syntax(
+    tmp_path: Path, high: int, signed: int
+) -> None:
+    values = np.array([[-2048, -1, 0, 2047]], np.int16) + 2048 * (1 - signed)
+    cells = (values.astype(np.uint16) & 0xFFF) << (high - 11)
+    form = {"BitsStored": 12, "HighBit": high, "PixelRepresentation": signed}
+    plain = dicom(tmp_path / "plain", cells.astype(np.uint16), **form)
+    big = dicom(tmp_path / "big", cells.astype(np.uint16), **form)
+    big.PixelData = cells.astype(">u2").tobytes()
+    save(big, tmp_path / "big", ExplicitVRBigEndian)
+    plain.compress(RLELossless)
+    save(plain, tmp_path / "short", RLELossless)
+    # -2048, -1, 0 and 2047, or 0, 2047, 2048 and 4095.
+    window = (float(values.min()), float(values.max()))
+    for name in ("big", "short"):
+        frame = opened(tmp_path / name, "CT", window).frame(0)[0]
+        assert frame * 4095 == pytest.approx(np.array([[0, 2047, 2048, 4095]]))
 
 
 def test_a_deep_header_hurts_nobody(tmp_path: Path) -> None:

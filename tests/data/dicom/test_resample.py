@@ -71,6 +71,38 @@ def test_uneven_slices_are_means_by_distance() -> None:
     assert matrix[0] == pytest.approx([0, 0.5, 0.5, 0])
 
 
+UNEVEN = np.array([0, 1, 2.4, 3.4, 4.8, 5.8, 7.2, 8.2])
+
+
+@pytest.mark.parametrize("spacing", [0.3, 0.82, 1.1])
+def test_a_finer_depth_is_numpy_s_interpolation_at_the_true_positions(spacing: float) -> None:
+    values = np.random.default_rng(0).random(8)
+    centres = 4.1 + (np.arange(7) - 3) * spacing
+    expected = np.interp(centres, UNEVEN, values)
+    assert places_of(UNEVEN, 7, spacing) @ values == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("size", "spacing"), [(1, 2.0), (3, 8.2 / 7 * 1.5), (1, 3.1)], ids=str)
+def test_a_coarser_depth_keeps_the_place_of_uneven_slices(size: int, spacing: float) -> None:
+    # A ramp of the positions; symmetric around the middle, each result is its own centre.
+    ramp = places_of(UNEVEN, size, spacing) @ UNEVEN
+    assert ramp[(size - 1) // 2] == pytest.approx(4.1, abs=1e-5)
+    # Positions that are uneven on one side only.
+    positions = np.array([0, 3, 5, 7, 9, 11, 13, 15.0])
+    centres = 7.5 + (np.arange(2) - 0.5) * 15 / 7 * 2
+    assert places_of(positions, 2, 15 / 7 * 2) @ positions == pytest.approx(centres, abs=1e-5)
+
+
+def test_a_coarser_depth_is_the_filter_over_even_positions_by_hand() -> None:
+    # Even positions are 0, 2.5, 5 and 7.5. The filter of twice their gap weighs them by 3, 3 and 1
+    # of 7, and by 1, 3 and 3.
+    positions = np.array([0, 2, 4.5, 7.5])
+    values = np.array([10, 50, 20, 90])
+    even = np.interp([0, 2.5, 5, 7.5], positions, values)
+    expected = [even[:3] @ [3, 3, 1] / 7, even[1:] @ [1, 3, 3] / 7]
+    assert places_of(positions, 2, None) @ values == pytest.approx(expected, rel=1e-6)
+
+
 def test_slices_outside_of_the_volume_are_padding() -> None:
     matrix = places_of(np.array([0.0, 1, 2]), 7, 1.0)
     assert matrix.sum(axis=1).tolist() == [0, 0, 1, 1, 1, 0, 0]

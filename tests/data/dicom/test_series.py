@@ -154,7 +154,7 @@ def two_folders(site: Path) -> None:
 
 
 BAD = {
-    a_missing_slice: "lacks slices: the gap after slice 2 of 4 is 2 times the usual one",
+    a_missing_slice: "lacks slices: the gap after slice 2 of 4 is 2 times the smallest one",
     a_double_position: "holds two slices at one position",
     a_turned_slice: "holds slices of different orientations",
     a_larger_slice: "holds slices of different sizes",
@@ -188,6 +188,27 @@ def test_a_gap_of_less_than_one_and_a_half_is_no_missing_slice(tmp_path: Path) -
     for place, position in enumerate([0, 2, 4.8, 6.8]):
         dicom(tmp_path / "sites/bern" / f"{place}.dcm", 10 * place, position=(0, 0, position))
     assert first(tmp_path, size=[4, 2, 3]).shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "gaps", [[3, 6], [3, 6, 6], [6, 3, 6], [3, 6, 3, 6], [3, 3, 6, 6]], ids=str
+)
+def test_a_missing_slice_is_seen_where_gaps_are_few_or_alternate(
+    tmp_path: Path, gaps: list[int]
+) -> None:
+    for place, position in enumerate(np.cumsum([0, *gaps]).tolist()):
+        dicom(tmp_path / "sites/bern" / f"{place}.dcm", 10, position=(0, 0, position))
+    sentence = f"the gap after slice {gaps.index(6) + 1} of {len(gaps) + 1} is 2 times the smallest"
+    with pytest.raises(DataError, match=sentence):
+        first(tmp_path, size=[4, 2, 3])
+
+
+def test_a_half_gap_is_no_second_slice_at_one_position(tmp_path: Path) -> None:
+    # Rounded positions: a little less than half of the usual gap.
+    for place, position in enumerate([0, 2.9, 8.9, 14.9]):
+        dicom(tmp_path / "sites/bern" / f"{place}.dcm", 10, position=(0, 0, position))
+    with pytest.raises(DataError, match="lacks slices: the gap after slice 2 of 4"):
+        first(tmp_path, size=[4, 2, 3])
 
 
 def test_a_series_at_two_sites_and_a_shared_instance_are_refused(tmp_path: Path) -> None:

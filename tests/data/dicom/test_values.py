@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing, pixel_array
 from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from securefl.data.dicom.files import Flaw
 from securefl.data.dicom.header import pixel_form
@@ -106,6 +107,40 @@ def test_padding_written_with_the_wrong_sign_is_understood(tmp_path: Path) -> No
     assert first(tmp_path, size=[1, 4], window=[-3000, 9])[0].tolist() == [0, 254, 255, 255]
 
 
+# Stored bits, sign, padding value, its limit -> lowest and highest stored value that are padding.
+PADDINGS = [
+    # No pixel can have the value, by either sign.
+    ((12, 0, 63536, None), None),
+    ((12, 0, -2000, None), None),
+    ((12, 1, 4000, None), None),
+    ((12, 0, 4096, 10), None),
+    # It fits by one sign.
+    ((16, 0, -2000, None), (63536, 63536)),
+    ((12, 1, 63536, None), (-2000, -2000)),
+    ((12, 0, 4095, None), (4095, 4095)),
+    ((12, 1, -2048, 64512), (-2048, -1024)),
+    ((16, 1, 32767, -1024), (-1024, 32767)),
+    # The limit lies beyond.
+    ((12, 0, 4095, 5000), (4095, 4095)),
+    ((12, 0, 4000, 5000), (4000, 4095)),
+    ((12, 0, 10, -1), (0, 10)),
+    ((12, 0, 0, 63536), (0, 0)),
+    ((12, 1, -2000, -3000), (-2048, -2000)),
+]
+
+
+@pytest.mark.parametrize(("stated", "expected"), PADDINGS, ids=str)
+def test_padding_is_what_the_bits_in_use_can_hold(stated: Any, expected: Any) -> None:
+    bits, signed, value, limit = stated
+    found = Dataset()
+    store(found, np.zeros((2, 2), np.uint16))
+    found.BitsStored, found.HighBit, found.PixelRepresentation = bits, bits - 1, signed
+    found.add_new("PixelPaddingValue", "SS" if value < 0 else "US", value)
+    if limit is not None:
+        found.add_new("PixelPaddingRangeLimit", "SS" if limit < 0 else "US", limit)
+    assert greys(found, 0, pixel_form(found), (0, 1)).padding == expected
+
+
 def test_monochrome1_is_turned_after_the_window(tmp_path: Path) -> None:
     turned = {"PhotometricInterpretation": "MONOCHROME1"}
     assert read(tmp_path, ROW, **turned) == [255, 191, 127, 0]
@@ -138,6 +173,99 @@ def test_a_voi_lut_goes_before_the_window_of_the_file(tmp_path: Path) -> None:
     more: dict[str, Any] = {"WindowCenter": 1, "WindowWidth": 1}
     more["VOILUTSequence"] = lut([0, 1023, 511], 10, bits=10)
     assert read(tmp_path, [[0, 11, 12, 99]], window="file", **more) == [0, 255, 127, 127]
+
+
+def voi_table(first_value: int, vr: str) -> Sequence:
+    """Returns a VOI LUT of 2001 entries of 12 bits."""
+    table = lut([0], 0)
+    table[0].add_new("LUTDescriptor", vr, [2001, first_value, 12])
+    table[0].add_new("LUTData", "US", list(range(1000, 3001)))
+    return table
+
+
+@pytest.mark.parametrize(
+    ("syntax", "first_value", "vr"),
+    [
+        (ExplicitVRLittleEndian, -1000, "SS"),
+        (ExplicitVRLittleEndian, 2**16 - 1000, "US"),
+        (ImplicitVRLittleEndian, 2**16 - 1000, "US"),
+    ],
+    ids=["signed", "unsigned", "implicit"],
+)
+def test_a_voi_lut_may_begin_below_0_on_unsigned_pixels(
+    tmp_path: Path, syntax: str, first_value: int, vr: str
+) -> None:
+    stored = np.array([[0, 24, 1024, 4095]], np.uint16)
+    elements: dict[str, Any] = {"BitsStored": 12, "HighBit": 11, "RescaleIntercept": -1024}
+    found = dicom(tmp_path / "a", stored, RescaleSlope=1, **elements)
+    found.VOILUTSequence = voi_table(first_value, vr)
+    save(found, tmp_path / "sites/bern/a", syntax)
+    # Values -1024, -1000, 0 and 3071: entries 0, 0, 1000 and 2000, which are 1000 + so much.
+    expected = [round(255 * entry / 4095) for entry in (1000, 1000, 2000, 3000)]
+    assert first(tmp_path, size=[1, 4], window="file")[0].tolist() == expected
+
+
+def test_a_voi_lut_begins_above_32767_where_no_value_is_negative() -> None:
+    found = Dataset()
+    stored = np.array([[0, 63536, 64536, 65535]], np.uint16)
+    store(found, stored)
+    found.VOILUTSequence = voi_table(63536, "US")
+    form = pixel_form(found)
+    expected = apply_voi_lut(stored, found) / 4095
+    assert greys(found, 0, form, None).of(stored) == pytest.approx(expected)
+    # The output of a modality LUT is never negative; a falling slope makes it so.
+    found.ModalityLUTSequence = lut([0, 63600, 64536, 65535], 0)
+    transform = greys(found, 0, form, None)
+    assert transform.of(np.array([[0, 1, 2, 3]], np.uint16)) * 4095 == pytest.approx(
+        np.array([[1000, 1064, 2000, 2999]])
+    )
+    del found.ModalityLUTSequence
+    found.RescaleSlope, found.RescaleIntercept = -1, 0
+    # Entry 0 is for 63536 - 65536 = -2000.
+    assert greys(found, 0, form, None).of(np.array([[0, 1000, 2000]], np.uint16)) * 4095 == (
+        pytest.approx(np.array([[3000, 2000, 1000]]))
+    )
+
+
+def test_a_negative_first_value_stays_where_no_value_is_negative() -> None:
+    found = Dataset()
+    stored = np.array([[0, 1, 999, 5000]], np.uint16)
+    store(found, stored)
+    found.VOILUTSequence = voi_table(-1000, "SS")
+    expected = apply_voi_lut(stored.astype(np.int32), found) / 4095
+    assert greys(found, 0, pixel_form(found), None).of(stored) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_words_of_a_lut_have_the_byte_order_of_the_file(tmp_path: Path, kind: str) -> None:
+    stored = np.array([[0, 1, 2, 3]], np.uint16)
+    found = dicom(tmp_path / "a", stored)
+    setattr(found, kind, lut([0], 0))
+    item = found[kind].value[0]
+    item.LUTDescriptor = [4, 0, 16]
+    # As words: 0, 85, 170 and 255, each twice.
+    item.add_new("LUTData", "OW", np.array([0, 0x55, 0xAA, 0xFF], ">u2").tobytes())
+    found.PixelData = stored.astype(">u2").tobytes()
+    window: Any = [0, 255]
+    if kind == "VOILUTSequence":
+        item.LUTDescriptor = [4, 0, 8]
+        window = "file"
+    save(found, tmp_path / "sites/bern/a", ExplicitVRBigEndian)
+    assert first(tmp_path, size=[1, 4], window=window)[0].tolist() == [0, 85, 170, 255]
+    item.LUTDescriptor = [8, 0, 8]
+    save(found, tmp_path / "sites/bern/a", ExplicitVRBigEndian)
+    with pytest.raises(DataError, match="has a LUT of bytes in big endian, which is not read"):
+        first(tmp_path, size=[1, 4], window=window)
+
+
+def test_bytes_of_a_lut_are_read_in_little_endian(tmp_path: Path) -> None:
+    found = dicom(tmp_path / "a", np.array([[0, 1, 2, 3]], np.uint16))
+    found.ModalityLUTSequence = lut([0], 0)
+    item = found.ModalityLUTSequence[0]
+    item.LUTDescriptor = [3, 0, 8]
+    item.add_new("LUTData", "OW", bytes([7, 99, 255, 0]))
+    save(found, tmp_path / "sites/bern/a")
+    assert first(tmp_path, size=[1, 4])[0].tolist() == [7, 99, 255, 255]
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
