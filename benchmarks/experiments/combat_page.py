@@ -99,8 +99,9 @@ def page(results: Sequence[Result], about: str) -> str:
         "",
         about,
         "",
-        f"Mean and standard error over {SEEDS} seeds, which deal the records; made by "
-        "`python -m benchmarks.experiments.combat --write docs/results`.",
+        f"Mean and standard error over {SEEDS} seeds, which deal the same records again; made by "
+        "`python -m benchmarks.experiments.combat --write docs/results`. The standard error lacks "
+        "that of a finite sample of test records.",
         "",
         *markdown(
             ("case", "AUC of the site", "after ComBat", "AUC of the label", "after ComBat"),

@@ -5,7 +5,7 @@
 
 PneumoniaMNIST. One site of three trains, and the test images are scanned by the two others. Every
 model and step is tuned on two seeds of its own, on validation images of the site that trains. The
-landmarks come from the validation images, which neither train nor judge.
+landmarks come from the validation images, which train nothing and are no test images.
 """
 
 import statistics
@@ -39,11 +39,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "intensity": [{"client": 1, **DARK}, {"client": 2, **BRIGHT}],
     "blur": [{"client": 1, "blur": 0.6}, {"client": 2, "blur": 1.0}],
 }
-# Name -> the model, its rounds and the learning rates that are tried.
-MODELS: dict[str, tuple[Any, int, tuple[float, ...]]] = {
-    "logistic": ("logistic", 20, (0.03, 0.1, 0.3)),
-    "cnn": ({"name": "cnn", "channels": [8, 16]}, 8, (0.03, 0.1, 0.3)),
+# Name -> the model and its rounds.
+MODELS: dict[str, tuple[Any, int]] = {
+    "logistic": ("logistic", 20),
+    "cnn": ({"name": "cnn", "channels": [8, 16]}, 8),
 }
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # learning rates that are tried
 STEPS = ("none", "zscore", "nyul", "nyul, zscore")
 _NAME = "site-effect"
 
@@ -73,7 +74,7 @@ def harmonise(steps: str, landmarks: Sequence[float]) -> list[dict[str, Any]] | 
 
 def values_of(job: Job, judging: str) -> dict[str, Any]:
     """Returns the scenario of a run: one site of three trains, without a claim."""
-    model, rounds, _ = MODELS[job.model]
+    model, rounds = MODELS[job.model]
     data = {**DATA, "only": 0, "split_seed": job.seed, "test_on": judging}
     return {
         "seed": job.seed,
@@ -150,7 +151,7 @@ def rows_of(setup: Setup, landmarks: tuple[float, ...]) -> list[Row]:
     jobs = [
         Job(model, steps, lr, seed, landmarks)
         for model, steps in pairs
-        for lr in MODELS[model][2]
+        for lr in RATES
         for seed in TUNING_SEEDS
     ]
     scores: dict[tuple[str, str, float], list[float]] = {}
@@ -158,7 +159,7 @@ def rows_of(setup: Setup, landmarks: tuple[float, ...]) -> list[Row]:
         scores.setdefault((job.model, job.steps, job.lr), []).append(score)
     chosen = {
         # Of equal scores the smaller rate.
-        pair: -max((statistics.fmean(scores[*pair, lr]), -lr) for lr in MODELS[pair[0]][2])[1]
+        pair: -max((statistics.fmean(scores[*pair, lr]), -lr) for lr in RATES)[1]
         for pair in pairs
     }
     measured = [Job(*pair, chosen[pair], seed, landmarks) for pair in pairs for seed in SEEDS]

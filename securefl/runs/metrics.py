@@ -88,6 +88,7 @@ _COUNTS = (
 METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
 METRICS_OF_TARGETS = ("mae", "rmse", "r2")
 METRICS_OF_SEVERAL = ("worst", "consensus")
+METRICS_WITHIN_SITES = ("auc_within_sites",)  # in results.csv, made from `sites`
 _MEASURED = (
     *METRICS_OF_CLASSES,
     *METRICS_OF_TARGETS,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from securefl.files import write_atomic
 from securefl.runs.folder import RunFolder, Use
 from securefl.runs.lineage import with_marks
-from securefl.runs.metrics import OUTSIDE, RunMetrics
+from securefl.runs.metrics import OUTSIDE, Quality, RunMetrics
 
 PLACE = ("cell", "label")
 FACTS = ("part", "seed", "split_seed", "code", "state", "noise", "site", "metric", "value")
@@ -51,6 +51,7 @@ def results(folder: RunFolder) -> Tidy:
             this run or in one that it goes on from.
         site: empty for all test records.
         metric, value: a number, empty for not measured; both empty for a cell that has not ended.
+            auc_within_sites is made from the sites' AUCs, see there.
     """
     request = folder.request()
     axes = tuple(dict.fromkeys(axis for use in request.uses for axis in use.levels))
@@ -119,6 +120,31 @@ def _numbers(metrics: RunMetrics) -> Iterator[Number]:
         for name, value in values.items():
             if name not in TIMES and isinstance(value, int | float | None):
                 yield Number(site, name, value)
+    if any(quality.get("auc") is not None for quality in sites.values()):
+        yield Number("", "auc_within_sites", auc_within_sites(sites))
+
+
+def auc_within_sites(sites: Mapping[str, Quality]) -> float | None:
+    """Returns the mean of the sites' AUCs, weighted by their test records.
+
+    The AUC of all test records asks for one threshold: it also falls where the scores of one site
+    are higher than those of another. This mean does not.
+
+    Returns:
+        None where a site that has test records has no AUC, or no count of them.
+    """
+    total = 0.0
+    records = 0
+    for quality in sites.values():
+        count = quality.get("records")
+        value = quality.get("auc")
+        if count == 0:
+            continue
+        if count is None or value is None:
+            return None
+        total += count * value
+        records += count
+    return total / records if records else None
 
 
 def _csv(table: Tidy) -> bytes:

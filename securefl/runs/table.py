@@ -16,6 +16,7 @@ from securefl.runs.metrics import (
 TITLES = {
     "balanced_accuracy": "bal. acc.",
     "auc": "AUC",
+    "auc_within_sites": "AUC within sites",
     "mae": "MAE",
     "rmse": "RMSE",
     "r2": "R2",

@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 
 from securefl.runs.cell import CellState
+from securefl.runs.metrics import METRICS_WITHIN_SITES
 from securefl.runs.table import (
     NO_CLAIM,
     NOT_MEASURED,
+    OF_OTHER_RECORDS,
     decimals,
     mean_and_error,
     number_of,
@@ -29,6 +31,8 @@ def spread(scores: Scores, row: str, metric: str) -> str:
     if not values:
         if failed := states[CellState.FAILED]:
             return f"failed ({failed})"
+        if metric in METRICS_WITHIN_SITES and scores.of(row, "auc"):
+            return OF_OTHER_RECORDS  # no site has test records of its own
         return NOT_RUN if row in scores.long else "missing"
     # A mean over some of the seeds would be compared with means over all of them.
     if len(measured) < len(values):

@@ -142,7 +142,7 @@ def noise_of(
         error = shares_error(one, other, judges.records)
     elif metric == "attack_success":  # a share of the records that are not of the target's class
         error = shares_error(one, other, outside_majority)
-    elif metric in ("balanced_accuracy", "auc"):
+    elif metric in ("balanced_accuracy", "auc", "auc_within_sites"):
         # All classes except the largest share these records; a class' mean rests on its part.
         other_classes = max(1, judges.classes - 1)
         records_of_class = outside_majority / other_classes

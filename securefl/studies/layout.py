@@ -10,6 +10,7 @@ Metric = Literal[
     "accuracy",
     "balanced_accuracy",
     "auc",
+    "auc_within_sites",
     "majority",
     "mae",
     "rmse",

@@ -8,13 +8,23 @@ from pathlib import Path
 from statistics import mean
 
 from securefl.errors import RunFolderError
-from securefl.runs.metrics import METRICS_OF_CLASSES, METRICS_OF_SEVERAL, METRICS_OF_TARGETS
+from securefl.runs.metrics import (
+    METRICS_OF_CLASSES,
+    METRICS_OF_SEVERAL,
+    METRICS_OF_TARGETS,
+    METRICS_WITHIN_SITES,
+)
 from securefl.studies.judges import Judges, noise_of
 from securefl.studies.statistics import Comparison, compare
 
 Record = Mapping[str, str]  # a line of results.csv
 Metrics = dict[str, float | None]  # metric -> value, None for not measured
-QUALITY = (*METRICS_OF_CLASSES, *METRICS_OF_TARGETS, *METRICS_OF_SEVERAL)
+QUALITY = (
+    *METRICS_OF_CLASSES,
+    *METRICS_OF_TARGETS,
+    *METRICS_OF_SEVERAL,
+    *METRICS_WITHIN_SITES,
+)
 CLAIMS = ("epsilon", "delta")
 
 

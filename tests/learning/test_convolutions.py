@@ -124,15 +124,18 @@ def test_a_slice_by_itself_gives_what_the_2d_network_gives() -> None:
     assert torch.allclose(solid(volume), flat(picture), atol=1e-4)
 
 
-def test_a_full_kernel_gives_on_equal_slices_what_the_2d_one_gives() -> None:
+def test_a_full_kernel_gives_at_inner_equal_slices_what_the_2d_one_gives() -> None:
     flat: Any = nn.Conv2d(2, 4, 3, padding=1, bias=False)
     solid = nn.Sequential(solid_convolution(2, 4, 3, 1))
     solid.load_state_dict(weights_from_2d({"0.weight": flat.weight.detach()}, solid))
     picture = torch.randn(1, 2, 6, 6, generator=fresh())
     volume = picture.unsqueeze(2).repeat(1, 1, 5, 1, 1)
-    # The first and the last slice have a neighbour of zeros.
-    expected = flat(picture).unsqueeze(2).expand(-1, -1, 3, -1, -1)
-    assert torch.allclose(solid(volume)[:, :, 1:4], expected, atol=1e-5)
+    expected = flat(picture).unsqueeze(2)
+    made = solid(volume)
+    assert torch.allclose(made[:, :, 1:4], expected.expand(-1, -1, 3, -1, -1), atol=1e-5)
+    # The first and the last slice have a neighbour of zeros in the place of a third equal one.
+    outer = 2 / 3 * expected.expand(-1, -1, 2, -1, -1)
+    assert torch.allclose(made[:, :, [0, 4]], outer, atol=1e-5)
 
 
 def test_acs_starts_with_the_bank_that_the_2d_network_has() -> None:

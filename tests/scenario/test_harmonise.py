@@ -16,7 +16,7 @@ from securefl.audit.inquiry import Inquiry, shadow_scenarios
 from securefl.data.harmonise.images import nyul, window, zscore
 from securefl.data.scanners import Scanner, scanned
 from securefl.data.task import Examples
-from securefl.errors import ScenarioError
+from securefl.errors import DataError, ScenarioError
 from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.names import cell_hash
 from securefl.scenario.assemble.data import dealt_data, load_data, pool_of
@@ -199,6 +199,28 @@ def test_records_that_train_and_judge_are_mapped(
             assert torch.equal(mapped(present(one).features), present(other).features)
             assert torch.equal(present(one).labels, present(other).labels)
     assert torch.equal(mapped(plain.test.features), made.test.features)
+
+
+def test_no_step_gets_a_value_that_is_not_finite(folder: Path) -> None:
+    decimals = SCHEMA.replace('"bytes"', '"decimals"')
+    records = "privacy = { epsilon = 4.0, records = [12, 12, 12] }\n"
+    for name in SITES:
+        values = {**np.load(folder / f"sites/{name}.npz")}
+        for split in ("train", "val", "test"):
+            values[f"{split}_images"] = values[f"{split}_images"].astype(np.float32)
+        values["train_images"][3, 2, 2] = np.inf
+        values["test_images"][5, 1, 1] = np.nan
+        saved(folder / "sites", values, f"{name}.npz")
+    for step in STEPS:
+        text = own_text(steps(step)).replace(SCHEMA, decimals)
+        with pytest.raises(DataError, match=r"images\[\d\] holds a value that is not a finite"):
+            load_data(parse_scenario(text, folder=folder))
+        claim = text.replace(SGD, 'training = { kind = "dp_sgd" }\n' + records)
+        data = load_data(parse_scenario(claim, folder=folder))
+        for site in data.sites:
+            assert len(site.train) == 12
+            assert site.train.features.isfinite().all()
+            assert present(site.test).features.isfinite().all()
 
 
 def test_steps_are_applied_in_their_order(folder: Path) -> None:

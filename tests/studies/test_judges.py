@@ -98,6 +98,7 @@ def test_each_metric_has_the_noise_of_the_records_it_counts() -> None:
         shares_error(0.9, 0.8, 100)
     )  # records of another class
     assert error("auc") == error("balanced_accuracy") == pytest.approx(means_error(0.9, 0.8, 100))
+    assert error("auc_within_sites") == error("auc")
     assert error("auc", None) == means_error(0.9, 0.8, 125)
     assert error("auc", 0.6, HEART._replace(classes=5)) == pytest.approx(means_error(0.9, 0.8, 25))
     # A normal law's |e| deviates by root(pi/2 - 1) of its mean, its e^2 by root 2 of its mean.

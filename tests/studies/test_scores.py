@@ -427,3 +427,35 @@ def test_a_study_that_names_metrics_shows_those() -> None:
     both = scores([line("mean", 0, "rmse", 1.0), line("median", 0, "accuracy", 0.5)])
     head, *_ = cells(study_tables(parse_study(ERRORS, name="study"), both))
     assert head[1:4] == ["accuracy", "bal. acc.", "AUC"]
+
+
+def test_a_row_whose_sites_have_no_test_records_has_no_auc_within_sites() -> None:
+    study = parse_study(
+        """seeds = 1
+metrics = ["auc", "auc_within_sites"]
+[axes]
+"training.lr" = [0.1, 0.2, 0.3]
+""",
+        name="study",
+    )
+    parts = {"a": (100, 0.9), "b": (300, 0.5)}
+    found = scores(
+        [
+            line("lr 0.1", 0, "auc", 0.7),
+            *(
+                line("lr 0.2", 0, metric, value, part=part)
+                for part, (records, auc) in parts.items()
+                for metric, value in (
+                    ("records", records),
+                    ("auc", auc),
+                    ("auc_within_sites", auc),
+                )
+            ),
+        ]
+    )
+    table = {row[0]: row[1:] for row in cells(study_tables(study, found))}
+    assert table[""] == ["AUC", "AUC within sites", "epsilon"]
+    assert table["lr 0.1"][:2] == ["0.700", "-"]
+    # A mean over parts is weighted by their records, as the AUC is.
+    assert table["lr 0.2"][:2] == ["0.600", "0.600"]
+    assert table["lr 0.3"][:2] == ["missing", "missing"]

@@ -1,7 +1,8 @@
 """Record-local steps for images: each image is mapped by itself, by declared constants.
 
 Stored units are those of the records: 0 to 255 where pixels are bytes, else the numbers as they
-are. What a step returns for an image depends on no other image, to the bit.
+are. What a step returns for an image depends on no other image, to the bit. Values are finite:
+every source refuses another one, and sets it to 0 under a claim.
 """
 
 import math
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from securefl.data.own.clean import MAX_MAGNITUDE
 
 # Images are mapped so many values at a time: intermediate results take eight bytes a value.
 BLOCK_VALUES = 2**19
@@ -62,10 +65,12 @@ def nyul(features: Tensor, *, landmarks: Sequence[float], percentiles: Sequence[
     several percentiles of an image fall on one value, it becomes the middle of their landmarks. A
     percentile between two values of the sorted image is interpolated linearly.
 
-    Bytes stay bytes, rounded to the nearest and cut to 0 to 255. Other images become float32.
+    Bytes stay bytes, rounded to the nearest and cut to 0 to 255. Other images become float32, cut
+    to the outer landmarks or to 1e6 on both sides, whichever is further. An outer line may be steep
+    enough to leave float32 otherwise, and under a claim others would notice.
 
     Args:
-        features: (n, channels, side, ...) images.
+        features: (n, channels, side, ...) images of finite values.
         landmarks: rising, in stored units.
         percentiles: one for each landmark, rising, from 0 to 100.
 
@@ -78,10 +83,12 @@ def nyul(features: Tensor, *, landmarks: Sequence[float], percentiles: Sequence[
     if features.dtype == torch.uint8:
         return _by_blocks(features, np.uint8, lambda rows: _byte_landmarks(rows, ranks, targets))
 
+    bound = max(MAX_MAGNITUDE, float(np.abs(targets).max()))
+
     def mapped(rows: Rows) -> NDArray[np.float64]:
         values = rows.astype(np.float64)
         found = quantiles(np.sort(values, axis=1), ranks)
-        return _piecewise(values, found, targets)
+        return _piecewise(values, found, targets).clip(-bound, bound)
 
     return _by_blocks(features, np.float32, mapped)
 

@@ -104,8 +104,9 @@ def weights_from_2d(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str
     """Returns the weights of a 2-D network as those of its 3-D form, by name.
 
     ACS splits each bank of kernels over three planes, and 2.5-D puts all into the axial one. A full
-    3-D kernel repeats the 2-D one in depth, divided by the depth: a volume of equal slices then
-    gives what one slice gave.
+    3-D kernel repeats the 2-D one in depth, divided by the depth. In a volume of equal slices, a
+    layer then gives at every inner slice what the 2-D one gives. At the first and the last slice
+    it gives less, since padding puts zeros next to them.
 
         volume = resnet18(task, convolution="acs", generator=generator)
         save_file(weights_from_2d(load_file("resnet18.safetensors"), volume), "acs.safetensors")

@@ -122,6 +122,19 @@ def test_nyul_is_numpys_interpolation_between_numpys_percentiles(
         )
 
 
+def test_decimals_beyond_the_outer_percentiles_stay_finite() -> None:
+    # Percentiles 1e-38 apart, and values of 3e38: the outer lines would leave float32.
+    steep = row(-3e38, 0.0, 1e-38, 2e-38, 3e38, dtype=torch.float32)
+    mapped = nyul(steep, landmarks=(10.0, 90.0, 200.0), percentiles=(25.0, 50.0, 75.0))
+    assert mapped.flatten().tolist() == [-1e6, 10.0, 90.0, 200.0, 1e6]
+
+
+def test_landmarks_beyond_the_bound_are_reached() -> None:
+    image = row(0.0, 1.0, 2.0, dtype=torch.float32)
+    mapped = nyul(image, landmarks=(0.0, 4e6), percentiles=(0.0, 50.0))
+    assert mapped.flatten().tolist() == [0.0, 4e6, 4e6]
+
+
 def test_bytes_differ_from_decimals_by_their_rounding_only() -> None:
     pixels = noise((20, 1, 6, 6), 3)
     step = partial(nyul, landmarks=LANDMARKS, percentiles=PERCENTILES)
