@@ -83,7 +83,7 @@ def test_a_second_line_spoils_both(tmp_path: Path) -> None:
         (b"series,label,label\n", "has 2 columns 'label'"),
         (b"\xff\n", "the header of .* is not UTF-8"),
     ],
-    ids=["empty", "twice", "bytes"],
+    ids=["empty", "no header", "semicolons", "other name", "twice", "bytes"],
 )
 def test_a_header_must_have_each_column_once(tmp_path: Path, text: bytes, sentence: str) -> None:
     path = tmp_path / "labels.csv"
