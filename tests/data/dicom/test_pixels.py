@@ -361,7 +361,7 @@ def test_the_highest_bit_counts_in_whatever_transfer_syntax(
 ) -> None:
     values = np.array([[-2048, -1, 0, 2047]], np.int16) + 2048 * (1 - signed)
     cells = (values.astype(np.uint16) & 0xFFF) << (high - 11)
-    form = {"BitsStored": 12, "HighBit": high, "PixelRepresentation": signed}
+    form: dict[str, Any] = {"BitsStored": 12, "HighBit": high, "PixelRepresentation": signed}
     plain = dicom(tmp_path / "plain", cells.astype(np.uint16), **form)
     big = dicom(tmp_path / "big", cells.astype(np.uint16), **form)
     big.PixelData = cells.astype(">u2").tobytes()
