@@ -62,15 +62,14 @@ def _site_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _window(value: object) -> object:
     """Returns a window, or raises one ValueError where pydantic would have two."""
-    is_pair = isinstance(value, list | tuple) and len(value) == PLANE_AXES
     if value is None or value == "file":
         return value
-    if not is_pair or not all(isinstance(end, int | float) for end in value):
-        raise ValueError('a window is [low, high] in the units of the modality, or "file"')
-    low, high = value
-    if not low < high:
-        raise ValueError("low must be below high")
-    return value
+    match value:
+        case [int() | float() as low, int() | float() as high]:
+            if low < high:
+                return value
+            raise ValueError("low must be below high")
+    raise ValueError('a window is [low, high] in the units of the modality, or "file"')
 
 
 class DicomSchema(Section):
