@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from securefl.data.dicom.schema import DicomSchema
-from securefl.data.own.agreed import agreed_digest, read_schema, with_crosswalk
+from securefl.data.own.agreed import Crossed, agreed_digest, read_schema, with_crosswalk
 from securefl.data.own.array_schema import ArraySchema
 from securefl.data.own.schema import Schema
 from securefl.errors import ScenarioError
@@ -19,6 +19,7 @@ from securefl.scenario.scenario import Scenario
 
 FORM = "form.json"
 Form = dict[str, Any]  # ready for JSON
+_Given = str | dict[str, Any]
 
 
 def form_of(scenario: Scenario) -> Form | None:
@@ -79,14 +80,20 @@ def check_form(scenario: Scenario, earlier: Path) -> None:
 def _schema_digest(scenario: Scenario) -> str | None:
     """Returns the SHA-256 of the schema with its crosswalk; None without a schema."""
     data, home = scenario.data, scenario.home
-    if data.schema_ is None:
+    schema, crosswalk = _place(home, data.schema_), _place(home, data.crosswalk)
+    if schema is None:
         return None
-    given = home / data.schema_ if isinstance(data.schema_, str) else data.schema_
     if data.name == "arrays":
-        return agreed_digest(read_schema(ArraySchema, given))
-    kind = DicomSchema if data.name == "dicom" else Schema
-    schema: DicomSchema | Schema = read_schema(kind, given)
-    if data.crosswalk is not None:
-        words = home / data.crosswalk if isinstance(data.crosswalk, str) else data.crosswalk
-        schema = with_crosswalk(schema, words)
-    return agreed_digest(schema)
+        return agreed_digest(read_schema(ArraySchema, schema))
+    if data.name == "dicom":
+        return agreed_digest(_crossed(read_schema(DicomSchema, schema), crosswalk))
+    return agreed_digest(_crossed(read_schema(Schema, schema), crosswalk))
+
+
+def _place(home: Path, given: _Given | None) -> Path | dict[str, Any] | None:
+    """Returns the file of a schema or a crosswalk, or its values where it is a table."""
+    return home / given if isinstance(given, str) else given
+
+
+def _crossed(schema: Crossed, crosswalk: Path | dict[str, Any] | None) -> Crossed:
+    return schema if crosswalk is None else with_crosswalk(schema, crosswalk)

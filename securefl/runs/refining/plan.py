@@ -129,6 +129,11 @@ def next_scenario(
         values.pop(key, None)
     home = Path(values.get("folder") or Path().absolute())
     values["folder"] = str(home)
+    if "path" in asked.data and values["data"].get("labels") and "labels" not in asked.data:
+        raise ScenarioError(
+            "--data: new files need data.labels, also where the file of labels is the same: name "
+            "both in a TOML file with a table [data]"
+        )
     table = {key: value for key, value in values["data"].items() if key not in _FILLED_IN}
     values["data"] = {**table, **_seen_from(home, asked.data)}
     privacy = values.get("privacy")

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from securefl.errors import ScenarioError
 from securefl.runs.refining.plan import Asked, new_records
 from securefl.runs.refining.refine import refine
 from securefl.scenario.assemble.data import load_data
@@ -56,6 +58,8 @@ def test_a_later_month_has_labels_of_its_own(tmp_path: Path) -> None:
     february = tmp_path / "february"
     month(february, first_label=1, grey=100)
     made = series(tmp_path, TEXT)
+    with pytest.raises(ScenarioError, match=r"--data: new files need data\.labels, also where"):
+        refine(made, Asked(new_records(february / "sites")), play)
     file = february / "new.toml"
     file.write_text('data = { path = "sites", labels = "labels.csv", schema = "ct.toml" }\n')
     assert refine(made, Asked(new_records(file)), play).version == 2
