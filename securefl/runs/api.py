@@ -13,6 +13,7 @@ from securefl.learning.device import device_called
 from securefl.learning.plan import OnStep, unseen
 from securefl.runs.cache import user_cache
 from securefl.runs.folder import Request, RunFolder
+from securefl.runs.form import note_form
 from securefl.runs.given import Given, asked
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.origin import origin_of
@@ -88,6 +89,8 @@ def run(
     else:
         _check_start(checked, on_bytes)
     folder = RunFolder.create(path, Request.of({"run": checked}, written if text is None else text))
+    with folder.held():
+        note_form(path, checked)
 
     def note(label: str, record: RoundRecord) -> None:
         if on_round is not None:

@@ -16,6 +16,7 @@ from securefl.privacy.past import NO_PAST, Past, past_of
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import Checkpoint, load_checkpoint
 from securefl.runs.folder import LabelledCell, RunFolder
+from securefl.runs.form import check_form
 from securefl.runs.lineage import seeded_runs
 from securefl.scenario import catalog
 from securefl.scenario.assemble.ledgers import Origin
@@ -25,7 +26,10 @@ Resolved = Mapping[str, Any]
 
 # Of [data], what may differ in a later version of a model: which records there are. The split seed
 # and the share that judges stay, so that a record that comes again is on the same side.
-OTHER_RECORDS = frozenset(("path", "digest", "share", "most", "arguments"))
+# What the files of a schema and a crosswalk say is compared apart from where they lie.
+OTHER_RECORDS = frozenset(
+    ("path", "digest", "share", "most", "arguments", "labels", "schema", "crosswalk")
+)
 
 
 def origin_of(scenario: Scenario) -> Origin | None:
@@ -43,6 +47,9 @@ def origin_of(scenario: Scenario) -> Origin | None:
     if not cell.status().state.ended or not cell.checkpoint.exists():
         raise ScenarioError(f"init_from: {scenario.init_from} did not end; resume it first")
     _check_same_training(scenario, earlier)
+    if scenario.refine is not None:
+        check_form(scenario, Path(scenario.init_from))
+        _check_deal(scenario, earlier)
     _check_publication(scenario, earlier["channel"]["kind"])
     if scenario.claims_dp:
         _check_claim(scenario, earlier)
@@ -82,8 +89,7 @@ def _check_same_training(scenario: Scenario, earlier: Resolved) -> None:
     so that a record which is in several versions pays for all of them.
     """
     now = scenario.resolved()
-    digest = now["data"]["digest"]
-    if digest is not None and digest == earlier["data"].get("digest"):
+    if _has_same_records(scenario, earlier):
         # The same records, wherever they lie, and whatever number this process gives an object.
         places = {key: earlier["data"].get(key) for key in ("name", "path")}
         now["data"] |= places
@@ -98,6 +104,26 @@ def _check_same_training(scenario: Scenario, earlier: Resolved) -> None:
                     f"init_from: {scenario.init_from} has {table}.{key} = {_shown(before)}, "
                     f"here it is {_shown(here)}; they must be equal"
                 )
+
+
+def _has_same_records(scenario: Scenario, earlier: Resolved) -> bool:
+    """Whether a user's own records are those of the earlier run."""
+    digest = scenario.facts.data_digest
+    return digest is not None and digest == earlier["data"].get("digest")
+
+
+def _check_deal(scenario: Scenario, earlier: Resolved) -> None:
+    """Refuses a deal by which a record may leave its ledger. Raises ScenarioError.
+
+    Published records are dealt to the same clients again, and `share` is drawn afterwards.
+    """
+    is_own = not scenario.facts.data_set.published and not _has_same_records(scenario, earlier)
+    if scenario.claims_dp and is_own and scenario.partition in catalog.DEALS:
+        raise ScenarioError(
+            f"data.partition = {scenario.partition!r} deals other records anew: a record that "
+            "comes again may be at another client, whose ledger lacks what was spent on it; train "
+            "a first version with 'natural' or 'pooled'"
+        )
 
 
 def _check_same_form(scenario: Scenario, checkpoint: Checkpoint) -> None:

@@ -109,7 +109,7 @@ def document(schema: AgreedSchema | DicomSchema | Crosswalk) -> dict[str, Any]:
     return values
 
 
-def agreed_digest(schema: AgreedSchema) -> str:
+def agreed_digest(schema: AgreedSchema | DicomSchema) -> str:
     """Returns the SHA-256 of a schema, "sha256:" and 64 hexadecimal digits.
 
     Spellings and the order of keys in a file do not count. The order of classes, levels, columns

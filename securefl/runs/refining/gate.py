@@ -1,6 +1,5 @@
 """The gate before a release: one comparison, such as "auc >= previous - .01"."""
 
-import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,11 +14,16 @@ ERRORS = ("mae", "rmse")
 DETERMINATION = ("r2",)
 MAX_DIGITS = 9  # of a number, on each side of the point
 
-_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    ">": operator.gt,
-    "<=": operator.le,
-    "<": operator.lt,
+# Of the larger number, or of 1: closer numbers are equal. The sum of .1 and .7 is not .8 in binary
+# fractions, and rounding must not decide about a release.
+TOLERANCE = 1e-12
+
+# Whether a difference to the bound, in tolerances, passes.
+_COMPARE: Mapping[str, Callable[[float], bool]] = {
+    ">=": lambda difference: difference >= -1,
+    ">": lambda difference: difference > 1,
+    "<=": lambda difference: difference <= 1,
+    "<": lambda difference: difference < -1,
 }
 _NUMBER = rf"\d{{1,{MAX_DIGITS}}}(?:\.\d{{0,{MAX_DIGITS}}})?|\.\d{{1,{MAX_DIGITS}}}"
 _GATE = re.compile(
@@ -55,6 +59,8 @@ class Gate:
     def passes(self, value: float | None, previous: float | None) -> bool:
         """Returns whether a version may be released; never where a value was not measured.
 
+        Numbers within `TOLERANCE` of each other count as equal.
+
         Args:
             value: of the new version.
             previous: of the released one, on the same records.
@@ -62,7 +68,8 @@ class Gate:
         if value is None or (self.relative and previous is None):
             return False
         bound = self.number + (previous or 0.0) * self.relative
-        return _COMPARE[self.sign](value, bound)
+        tolerance = TOLERANCE * max(1.0, abs(value), abs(bound))
+        return _COMPARE[self.sign]((value - bound) / tolerance)
 
 
 def parse_gate(text: str) -> Gate:

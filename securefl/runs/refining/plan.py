@@ -24,7 +24,8 @@ Resolved = Mapping[str, Any]
 # Names in the folder of a version.
 PREPAID = "prepaid"
 FISHER = "fisher"
-_PATHS = ("path", "schema")  # of [data]: relative to the folder of its file
+# Keys of [data] that name files, relative to the folder of its own; two may be tables instead.
+_PATHS = ("path", "labels", "schema", "crosswalk")
 # Filled in for the records of the earlier version; they are filled in again.
 _FILLED_IN = ("digest", "grouped")
 
@@ -128,6 +129,11 @@ def next_scenario(
         values.pop(key, None)
     home = Path(values.get("folder") or Path().absolute())
     values["folder"] = str(home)
+    if "path" in asked.data and values["data"].get("labels") and "labels" not in asked.data:
+        raise ScenarioError(
+            "--data: new files need data.labels, also where the file of labels is the same: name "
+            "both in a TOML file with a table [data]"
+        )
     table = {key: value for key, value in values["data"].items() if key not in _FILLED_IN}
     values["data"] = {**table, **_seen_from(home, asked.data)}
     privacy = values.get("privacy")
@@ -173,27 +179,35 @@ def claims(resolved: Resolved) -> bool:
 def validation_scenario(scenario: Scenario, table: Mapping[str, Any]) -> Scenario:
     """Returns a scenario whose records that judge are those of --validation.
 
+    They go through the steps of data.harmonise that the model was trained after.
+
     Args:
         scenario: of the new version.
         table: the table [data] of the validation records, with absolute paths.
 
     Raises:
-        ScenarioError: they fit another task, or a claim does not allow them.
+        ScenarioError: they fit another task or name other steps, or a claim does not allow them.
     """
     values = scenario.resolved()
+    steps = {"harmonise": values["data"]["harmonise"]}
     judging = make_scenario(
         _without_none(
             {
                 "folder": str(scenario.home),
                 "seed": scenario.seed,
                 "rounds": 1,
-                "data": _seen_from(scenario.home, table),
+                "data": {**steps, **_seen_from(scenario.home, table)},
                 "model": values["model"],
                 "training": {"kind": "sgd"},
                 "weights": "equal",
             }
         )
     )
+    if judging.data.harmonise != scenario.data.harmonise:
+        raise ScenarioError(
+            "--validation: its data.harmonise has other steps than the model was trained after; "
+            "leave it out, and the model's own are taken"
+        )
     if judging.facts.task != scenario.facts.task:
         raise ScenarioError("--validation: its records have another form or other classes")
     is_same = judging.facts.data_set.published and judging.data.name == scenario.data.name

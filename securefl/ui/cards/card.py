@@ -5,6 +5,7 @@ from typing import Any
 
 from securefl.audit.lint import examine
 from securefl.audit.threats import SERVER, THREATS, adversaries_in
+from securefl.data.task import Task
 from securefl.errors import ScenarioError, SecureflError
 from securefl.files import read_json
 from securefl.runs.folder import RunFolder
@@ -43,7 +44,7 @@ def card_of(series: Series, version: int) -> Card:
     decision = series.decision(version)
     history = series.history()
     (mistakes,) = examine(folder.path)
-    has_two = _has_two_classes(scenario)
+    task = _task(scenario)
     ground = Ground(
         scenario=scenario,
         metrics=metrics,
@@ -62,9 +63,9 @@ def card_of(series: Series, version: int) -> Card:
         "code": {key: environment.get(key) for key in ("securefl", "code", "python")},
         "data": _data(scenario),
         "scenario": {"rounds": scenario["rounds"], **{key: scenario.get(key) for key in _TABLES}},
-        "metrics": _figures(metrics, has_two),
+        "metrics": _figures(metrics, task),
         "sites": {
-            name: _figures(values, has_two) for name, values in metrics.get("sites", {}).items()
+            name: _figures(values, task) for name, values in metrics.get("sites", {}).items()
         },
         "privacy": _privacy(scenario, metrics),
         "who_saw": _who_saw(scenario),
@@ -82,43 +83,45 @@ def _data(scenario: Resolved) -> dict[str, Any]:
         "partition": data["partition"],
         "clients": data["clients"],
         "share": data.get("share"),
+        "harmonise": data.get("harmonise"),
         "declared_records": privacy.get("records"),
     }
 
 
-def _has_two_classes(scenario: Resolved) -> bool:
-    """Whether each record has one of two classes, as far as its task can still be told."""
+def _task(scenario: Resolved) -> Task | None:
+    """Returns the task of the records; None where they are gone, as those of an early version."""
     try:
-        task = make_scenario(dict(scenario)).facts.task
+        return make_scenario(dict(scenario)).facts.task
     except SecureflError:
-        # The records of an early version may be gone.
-        return False
-    return task.classes == 2 and not task.multilabel
+        return None
 
 
-def _figures(values: Mapping[str, Any], has_two_classes: bool) -> dict[str, Any]:
+def _figures(values: Mapping[str, Any], task: Task | None) -> dict[str, Any]:
     """Returns metric -> value and interval, for the metrics that the run measured."""
     figures: dict[str, Any] = {"records": values.get("records")}
     for name in _METRICS:
         value = values.get(name)
         if value is not None:
-            interval = _interval(name, value, values, has_two_classes)
+            interval = _interval(name, value, values, task)
             ends = None if interval is None else list(interval)
             figures[name] = {"value": value, "interval": ends}
     return figures
 
 
 def _interval(
-    name: str, value: float, values: Mapping[str, Any], has_two_classes: bool
+    name: str, value: float, values: Mapping[str, Any], task: Task | None
 ) -> Interval | None:
     """Returns the interval of a metric; None where the figures do not give one."""
     records, majority = values.get("records"), values.get("majority")
     # Means over the models of several nodes are no shares of records.
     if records is None or majority is None or "worst" in values:
         return None
+    # The mean over several labels is no share of records either, and some may judge nothing.
+    if task is None or task.multilabel:
+        return None
     if name == "accuracy":
         return wilson(value, records)
-    if name == "auc" and has_two_classes:
+    if name == "auc" and task.classes == 2:
         largest = round(majority * records)
         return auc_interval(value, largest, records - largest)
     return None

@@ -8,6 +8,7 @@ import math
 from typing import NamedTuple
 
 Z = 1.959963984540054  # of 95 %, two-sided
+HALVINGS = 60  # leave less than the rounding of a number within [0, 1]
 
 
 class Interval(NamedTuple):
@@ -34,31 +35,36 @@ def wilson(share: float, records: int) -> Interval | None:
 def auc_interval(auc: float, largest: int, smallest: int) -> Interval | None:
     """Returns the interval around the AUC of two classes; None where one has no record.
 
-    The error is that of negative-exponential scores. It depends on which class is positive, which
-    the figures do not say: this is the wider of the two.
+    It holds every area whose own standard error allows the measured one. So it has a width at an
+    AUC of 0 or 1, too, where the error of the measured area is none.
 
     Args:
         auc: in [0, 1].
         largest: records of the larger class.
         smallest: records of the smaller class.
 
-    Source: Hanley and McNeil, Radiology 1982, equation 2.
+    Source: Newcombe, Statistics in Medicine 2006, 25:559-573, method 5: the error of Hanley and
+    McNeil, Radiology 1982, equation 2, with the mean size of both classes in the place of each.
     """
     if min(largest, smallest) < 1:
         return None
-    error = max(_error(auc, largest, smallest), _error(auc, smallest, largest))
-    return Interval(max(0.0, auc - Z * error), min(1.0, auc + Z * error))
+
+    def end(outside: float) -> float:
+        """Returns the last area on the way to `outside` that the measured one allows."""
+        inside = auc
+        for _ in range(HALVINGS):
+            middle = (inside + outside) / 2
+            if abs(auc - middle) <= Z * _error(middle, largest, smallest):
+                inside = middle
+            else:
+                outside = middle
+        return inside
+
+    return Interval(0.0 if auc == 0.0 else end(0.0), 1.0 if auc == 1.0 else end(1.0))
 
 
-def _error(auc: float, positive: int, negative: int) -> float:
-    """Returns the standard error of an AUC."""
-    # Below one half the roles of the classes are exchanged.
-    area = max(auc, 1 - auc)
-    two_positives = area / (2 - area)
-    two_negatives = 2 * area**2 / (1 + area)
-    variance = (
-        area * (1 - area)
-        + (positive - 1) * (two_positives - area**2)
-        + (negative - 1) * (two_negatives - area**2)
-    ) / (positive * negative)
-    return math.sqrt(max(0.0, variance))
+def _error(area: float, first: int, second: int) -> float:
+    """Returns the standard error of a measured AUC, where `area` is the true one."""
+    others = (first + second) / 2 - 1
+    pairs = 1 + others * ((1 - area) / (2 - area) + area / (1 + area))
+    return math.sqrt(area * (1 - area) * pairs / (first * second))

@@ -24,9 +24,20 @@ def _head(card: Card) -> Iterator[str]:
     yield f"- Records: {data['name']}, {data['clients']} clients ({data['partition']})"
     yield f"- Declared records a site: {_listed(data['declared_records'])}"
     yield f"- Digest of the records: {data['digest'] or 'none, they are published'}"
+    if data["harmonise"] is not None:
+        steps = ", ".join(map(_step, data["harmonise"]))
+        yield f"- Steps of data.harmonise before the model: {steps}"
     if card["starts_from"] is not None:
         yield f"- Trained on from version {card['starts_from']}"
     yield ""
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    """Returns a step of data.harmonise in words: its name, and the keys that are set."""
+    keys = [
+        f"{key} = {value}" for key, value in step.items() if key != "name" and value is not None
+    ]
+    return f"{step['name']} ({', '.join(keys)})" if keys else str(step["name"])
 
 
 def _listed(values: list[int] | None) -> str:

@@ -147,3 +147,12 @@ def test_ewc_needs_the_earlier_records_unchanged_and_the_same_sites(home: Path) 
     with pytest.raises(ScenarioError, match="needs the records of version 1 once more: data: the"):
         refine(made, Asked(new_records(home / "february.npz"), ewc), play)
     assert made.versions == [1]
+
+
+def test_under_a_claim_other_records_are_not_dealt_anew(home: Path) -> None:
+    dealt = CLAIM.replace('partition = "natural"', 'partition = "iid"\nclients = 2')
+    made = series(home, dealt)
+    with pytest.raises(ScenarioError, match="'iid' deals other records anew: a record that comes"):
+        refine(made, Asked(new_records(home / "february.npz"), ("privacy.epsilon=6.0",)), play)
+    # The same records are dealt to the same clients.
+    assert refine(made, Asked({"share": 0.9}, ("privacy.epsilon=6.0",)), play).version == 2

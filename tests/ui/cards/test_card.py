@@ -1,16 +1,20 @@
 """Model cards: every value comes from the run's files, and what is missing is not measured."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from securefl.errors import ScenarioError
+from securefl.runs import api
 from securefl.runs.environment import code_hash
 from securefl.runs.refining.gate import parse_gate
 from securefl.runs.refining.plan import Asked
 from securefl.runs.refining.refine import refine
 from securefl.runs.refining.series import Series
+from securefl.scenario.scenario import parse_scenario
 from securefl.ui.cards.card import card_of
 from securefl.ui.cards.intervals import auc_interval, wilson
 from securefl.ui.cards.page import NOT_MEASURED, page
@@ -110,3 +114,57 @@ def test_a_run_that_did_not_end_has_no_card(copied: Copied) -> None:
         card_of(made, 1)
     with pytest.raises(ScenarioError, match="has no version 2; there are 1"):
         card_of(made, 2)
+
+
+IMAGES = """
+rounds = 1
+training = { kind = "sgd" }
+model = { name = "logistic" }
+
+[data]
+name = "arrays"
+path = "images.npz"
+partition = "natural"
+test_share = 0.5
+harmonise = [{ name = "window", low = 0, high = 100 }, { name = "zscore" }]
+"""
+
+
+def imaged(folder: Path, labels: list[Any]) -> Series:
+    """Runs on images of one site, with these labels."""
+    shape = (len(labels), 3, 3)
+    images = np.random.default_rng(0).integers(0, 255, size=shape, dtype=np.uint8)
+    sites = np.array(["bern"] * len(labels))
+    path = folder / "images.npz"
+    np.savez(path, train_images=images, train_labels=np.array(labels), train_sites=sites)
+    api.run(parse_scenario(IMAGES, folder=folder), folder / "run", text=IMAGES)
+    return Series(folder / "run")
+
+
+def intervals(card: dict[str, Any], name: str) -> list[Any]:
+    """Returns the intervals of a metric, of all records and of each site."""
+    return [figures[name]["interval"] for figures in (card["metrics"], *card["sites"].values())]
+
+
+def test_a_card_names_the_steps_before_the_model(tmp_path: Path) -> None:
+    card = card_of(imaged(tmp_path, [0, 1] * 20), 1)
+    steps = "window (low = 0.0, high = 100.0), zscore"
+    assert f"\n- Steps of data.harmonise before the model: {steps}\n" in page(card)
+    assert None not in intervals(card, "accuracy") + intervals(card, "auc")
+
+
+def test_a_card_without_steps_says_nothing_of_them(copied: Copied) -> None:
+    assert "harmonise" not in page(card_of(copied("plain"), 1))
+
+
+def test_the_mean_over_several_labels_has_no_interval(tmp_path: Path) -> None:
+    card = card_of(imaged(tmp_path, [[0, 1], [1, 0], [1, 1], [0, 0]] * 10), 1)
+    assert card["metrics"]["accuracy"]["value"] > 0
+    assert set(intervals(card, "accuracy") + intervals(card, "auc")) == {None}
+
+
+def test_where_the_task_can_no_longer_be_told_there_is_no_interval(tmp_path: Path) -> None:
+    made = imaged(tmp_path, [0, 1] * 20)
+    (tmp_path / "images.npz").unlink()
+    card = card_of(made, 1)
+    assert set(intervals(card, "accuracy") + intervals(card, "auc")) == {None}
