@@ -77,7 +77,8 @@ def _slopes_part(p: int, q: int, *, claim: bool) -> Part:
         elif not _has_inverse(between):
             raise DataError(
                 "data.harmonise: the covariates are constant within every site, or one follows "
-                "from the others; leave one out"
+                "from the others, or is too small for sums in steps of 2^-60; leave one out, or "
+                "rescale the column"
             )
         slopes: Array = np.linalg.solve(between, total[size:].reshape(q, p)).astype(np.float64)
         return replace(pooled, slopes=slopes)
