@@ -132,7 +132,9 @@ class Masks:
             ValueError: part is not one of these word types, or is longer than a chunk.
         """
         if part.dtype != LONG and part.dtype not in WORDS.values():
-            raise ValueError(f"a mask is added to words of 16, 32 or 64 bits, got {part.dtype}")
+            raise ValueError(
+                f"a mask is added to words of 16, 32, 64 or 128 bits, got {part.dtype}"
+            )
         if part.nbytes > CHUNK_BYTES:
             raise ValueError(f"a chunk has at most {CHUNK_BYTES} bytes, got {part.nbytes}")
         words = np.frombuffer(self._buffer, dtype=part.dtype, count=len(part))
