@@ -119,6 +119,7 @@ def test_the_masked_server_sees_three_sums_and_no_statistic_of_a_site() -> None:
     pooled = fit_of("masked", recorder)
     sums = [one for one in recorder.observations if one.kind is Seen.SUM_OF_STATISTICS]
     assert [one.about for one in sums if one.party == "server"] == [(0, 1, 2, 3)] * 3
+    assert [one.size for one in sums if one.party == "server"] == [16 * 13] * 3
     assert {one.party for one in sums} == {"server", "network", *(f"client {i}" for i in range(4))}
     assert Seen.CLEAR_STATISTICS not in {one.kind for one in recorder.observations}
     # The statistics of each site in digits, and as means over one site, are in nothing that the
@@ -147,7 +148,7 @@ def opened(statistics: list[list[float]]) -> tuple[list[list[float]], Array]:
         learnt.append(total)
         return pooled
 
-    part = Part("numbers", 2, lambda moments, pooled: moments.mean, learn)
+    part = Part("numbers", len(statistics[0]), lambda moments, pooled: moments.mean, learn)
     empty = np.zeros((0, 0))
     moments = {
         client: Moments(1.0, np.array(row), np.zeros(0), np.zeros(2), empty, np.zeros((0, 2)))
@@ -179,6 +180,13 @@ def test_equal_sums_look_equal_to_the_masked_server_whoever_is_negative() -> Non
     # The digits are those of 0.5 * 2^60 and of 2^128 - 3 * 2^60.
     digits = [0, 0, 0, 2**11, 0, 0, 0, 0, 0, 0, 0, 0xD000, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF]
     assert cases[0][0][0] == digits
+
+
+def test_long_sums_carry_beyond_the_first_chunk_of_a_mask() -> None:
+    # A chunk of 262,144 bytes holds 16,384 integers.
+    rows = np.random.default_rng(0).integers(-(2**30), 2**30, size=(3, 16_386))
+    _, learnt = opened((rows / 2**20).tolist())
+    assert learnt.tolist() == (rows.sum(axis=0) / 2**20).tolist()
 
 
 def test_the_plain_server_sees_the_statistics_of_each_site() -> None:
