@@ -91,7 +91,7 @@ def harmonised(train: Table, test: Table, *, noise: float, seed: int) -> tuple[A
         stream_for=lambda purpose, client, round: seeded_keystream(seed, purpose, client, round),
     )
     plan = sums_plan(updates, parts)
-    sides = MASKED.sides(plan, **MASKED_APART.integers(plan, dict(MASKED.options)))
+    sides = MASKED.sides(plan, **MASKED_APART.long_integers(plan, dict(MASKED.options)))
     pooled = play_fit(sides, parts, moments, start=Pooled.start(p, 0))
     after = train.features.copy(), test.features.copy()
     for site in sites:

@@ -18,6 +18,10 @@ from securefl.channels.protocol import ChannelClient, ChannelServer, Packet, Pla
 
 Options = Mapping[str, Any]  # of a channel, by name
 
+# The digits of a long integer, lowest first, each a coordinate that float32 holds exactly.
+DIGIT_BITS = 16
+DIGITS = 8
+
 
 @dataclass(frozen=True)
 class Membership:
@@ -104,6 +108,8 @@ class Apart:
         client: plan, membership and agreed terms -> a client's side of all rounds.
         set_up: of a session; None where it begins without one, and nothing is agreed.
         integers: plan and options -> the options under which whole numbers travel as they are.
+        long_integers: plan and options -> the options under which every DIGITS coordinates are the
+            digits of an integer, and a channel that adds shows the digits of the sum alone.
         opening: first stages of a round that need no model. They may be played together with the
             last ones of the round before, by a server's side of their own.
     """
@@ -112,4 +118,5 @@ class Apart:
     client: Callable[..., ChannelClient]
     set_up: SetUp | None = None
     integers: Callable[[Plan, Options], Options] = lambda plan, options: options
+    long_integers: Callable[[Plan, Options], Options] = lambda plan, options: options
     opening: int = 0

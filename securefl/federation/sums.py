@@ -1,10 +1,10 @@
 """Sums of statistics over all sites, through the channel of the updates, before the first round.
 
-sides = kind.sides(sums_plan(plan, parts), **integer_options)
+sides = kind.sides(sums_plan(plan, parts), **long_integer_options)
 pooled = play_fit(sides, parts, moments, start=Pooled.start(p, q), observer=log)
 
-Statistics travel as whole numbers of a ring, so that each channel gives the same total, bit for
-bit, and a masked one hides the summands perfectly.
+Statistics travel as integers of a ring, in digits, so that each channel gives the same total, bit
+for bit. A masked one adds the integers with their carries: its server sees the total alone.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from securefl.channels.apart import DIGIT_BITS, DIGITS
 from securefl.channels.protocol import (
     UNWATCHED,
     ClientUpdate,
@@ -32,13 +33,13 @@ from securefl.data.harmonise.moments import Array, Moments
 from securefl.data.harmonise.sums import Part, Pooled
 from securefl.errors import ClientFailure, DataError, ProtocolError, RoundAbandoned, RunFailed
 
-# A statistic is a multiple of 2^-60, and a number of 128 bits.
+# A statistic is a multiple of 2^-60, and an integer of 128 bits.
 FRACTION_BITS = 60
-RING_BITS = 128
 MAX_STATISTIC = 2.0**40
-# An opened sum is a mean in float32, which gives whole numbers up to here back.
-_SUM_BITS = 23
+# A masked total is a mean in float32 over all blocks of 128 sites: the digits of so many come back.
 MAX_SITES = 2**14
+_RING = 1 << (DIGITS * DIGIT_BITS)
+_BASE = 1 << DIGIT_BITS
 
 _KINDS = {
     Seen.CLEAR_UPDATE: Seen.CLEAR_STATISTICS,
@@ -47,21 +48,10 @@ _KINDS = {
 }
 
 
-def word_bits(sites: int) -> int:
-    """Returns the bits of a word, so that a sum of words over all sites is exact.
+def digits_of(values: Array) -> Tensor:
+    """Returns values (length,) as float32 digits (8 length,), lowest first.
 
-    Raises:
-        ValueError: there are more than MAX_SITES sites.
-    """
-    if not 1 <= sites <= MAX_SITES:
-        raise ValueError(f"statistics of 1 to {MAX_SITES} sites can be added, got {sites}")
-    return _SUM_BITS - sites.bit_length()
-
-
-def words_of(values: Array, *, sites: int) -> Tensor:
-    """Returns values (length,) as float32 words (length * words each), lowest word first.
-
-    Negative numbers are those of the ring: a word is never negative.
+    Negative numbers are those of the ring: a digit is never negative.
 
     Raises:
         DataError: a value is not finite, or MAX_STATISTIC or more in size.
@@ -69,32 +59,24 @@ def words_of(values: Array, *, sites: int) -> Tensor:
     if not (np.abs(values) < MAX_STATISTIC).all():  # False for NaN as well
         raise DataError(
             f"data.harmonise: a sum over the records of a site is not below {MAX_STATISTIC:.0e} "
-            "in size; scale the features, or clean them of values that are no numbers"
+            "in size; rescale the columns, or clean them of values that are no numbers"
         )
-    bits = word_bits(sites)
-    words = []
+    digits = []
     for value in values.tolist():
-        number = round(math.ldexp(value, FRACTION_BITS)) % (1 << RING_BITS)
-        for _ in range(_words_each(bits)):
-            words.append(number % (1 << bits))
-            number >>= bits
-    return torch.tensor(words, dtype=torch.float32)
+        number = round(math.ldexp(value, FRACTION_BITS)) % _RING
+        digits.extend((number >> (DIGIT_BITS * place)) % _BASE for place in range(DIGITS))
+    return torch.tensor(digits, dtype=torch.float32)
 
 
-def values_of(totals: NDArray[np.int64], *, sites: int) -> Array:
-    """Returns the sums (length,) behind the totals of words, correctly rounded."""
-    bits = word_bits(sites)
+def values_of(totals: NDArray[np.int64]) -> Array:
+    """Returns the sums (length,) behind totals of digits (8 length,), correctly rounded."""
     values = []
-    for words in totals.reshape(-1, _words_each(bits)).tolist():
-        number = sum(word << (bits * place) for place, word in enumerate(words)) % (1 << RING_BITS)
-        if number >= 1 << (RING_BITS - 1):
-            number -= 1 << RING_BITS
+    for digits in totals.reshape(-1, DIGITS).tolist():
+        number = sum(digit << (DIGIT_BITS * place) for place, digit in enumerate(digits)) % _RING
+        if number >= _RING // 2:
+            number -= _RING
         values.append(number / (1 << FRACTION_BITS))
     return np.array(values)
-
-
-def _words_each(bits: int) -> int:
-    return -(-RING_BITS // bits)
 
 
 def sums_plan(plan: Plan, parts: Sequence[Part]) -> Plan:
@@ -103,12 +85,17 @@ def sums_plan(plan: Plan, parts: Sequence[Part]) -> Plan:
     Args:
         plan: of the updates' session.
         parts: the sums.
+
+    Raises:
+        ValueError: there are more than MAX_SITES sites.
     """
+    if len(plan.clients) > MAX_SITES:
+        raise ValueError(f"statistics of 1 to {MAX_SITES} sites can be added, not of more")
     longest = max(part.length for part in parts)
     return replace(
         plan,
         session=hashlib.sha256(b"securefl sums 1" + plan.session).digest()[:16],
-        d=longest * _words_each(word_bits(len(plan.clients))),
+        d=longest * DIGITS,
         cohort=len(plan.clients),
         rounds=len(parts),
         weights=dict.fromkeys(plan.clients, 1),
@@ -144,7 +131,7 @@ def play_fit(
         for client, own in moments.items():
             padded = np.zeros(longest)
             padded[: part.length] = part.of(own, pooled)
-            summands[client] = words_of(padded, sites=len(moments))
+            summands[client] = digits_of(padded)
         try:
             view = _play_sum(sides, summands, round, _name(part, pooled), _Watch(observer))
         except (ClientFailure, ProtocolError, RoundAbandoned) as reason:
@@ -153,19 +140,19 @@ def play_fit(
                 f"all sites: {reason}"
             ) from None
         total: Tensor = view.weights @ view.rows.double()
-        words = torch.round(total).numpy().astype(np.int64)
+        digits = torch.round(total).numpy().astype(np.int64)
         for client in moments:
             observer.observe(
                 Observation.of(f"client {client}", Seen.SUM_OF_STATISTICS, view.clients, total)
             )
-        pooled = part.learn(values_of(words, sites=len(moments))[: part.length], pooled)
+        pooled = part.learn(values_of(digits)[: part.length], pooled)
     return pooled
 
 
 def _play_sum(
     sides: Sides, summands: Mapping[int, Tensor], round: int, name: bytes, observer: Observer
 ) -> View:
-    """Carries one round of the channel, in which every site sends its words.
+    """Carries one round of the channel, in which every site sends its digits.
 
     Raises:
         ClientFailure: a site answers no more.

@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from securefl.channels.masking.agreement import blocks_for
 from securefl.channels.masking.build import MASKED, MASKED_APART
 from securefl.channels.plain import PLAIN, PLAIN_APART
 from securefl.channels.protocol import Packet, Plan, Seen, Sides
 from securefl.data.harmonise.combat import adjusted, combat_parts, site_effect
-from securefl.data.harmonise.moments import Moments, exact_moments
+from securefl.data.harmonise.moments import Array, Moments, exact_moments
 from securefl.data.harmonise.sums import Part, Pooled
 from securefl.errors import ClientFailure, DataError, RunFailed
 from securefl.federation.sums import (
     MAX_SITES,
     MAX_STATISTIC,
+    digits_of,
     play_fit,
     sums_plan,
     values_of,
-    word_bits,
-    words_of,
 )
 from securefl.rng import seeded_keystream
 from tests.data.harmonise.sites import fitted, reference, unlike_sites
@@ -51,7 +51,7 @@ def sides_of(channel: str, parts: tuple[Part, ...] = PARTS, *, sites: int = len(
     )
     kind, apart = CHANNELS[channel]
     plan = sums_plan(updates, parts)
-    return kind.sides(plan, **apart.integers(plan, dict(kind.options)))
+    return kind.sides(plan, **apart.long_integers(plan, dict(kind.options)))
 
 
 def fit_of(
@@ -64,40 +64,39 @@ def fit_of(
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=9))
-def test_words_add_up_to_the_sum_of_the_values(rows: list[list[float]]) -> None:
+def test_digits_add_up_to_the_sum_of_the_values(rows: list[list[float]]) -> None:
     values = np.array(rows)
-    sites = len(rows)
-    total = sum(words_of(row, sites=sites).double() for row in values)
-    assert isinstance(total, type(words_of(values[0], sites=sites)))
+    total = np.sum([digits_of(row).double().numpy() for row in values], axis=0)
     exact = [math.fsum(column) for column in values.T.tolist()]
-    found = values_of(total.numpy().astype(np.int64), sites=sites)
-    assert np.allclose(found, exact, rtol=1e-15, atol=sites * 2.0**-60)
+    found = values_of(total.astype(np.int64))
+    assert np.allclose(found, exact, rtol=1e-15, atol=len(rows) * 2.0**-60)
 
 
-def test_words_known_answer() -> None:
-    # One site has words of 22 bits. -2^-60 is a ring of ones: 22 bits five times, then 18 bits.
-    assert words_of(np.array([-(2.0**-60)]), sites=1).tolist() == [2.0**22 - 1] * 5 + [2.0**18 - 1]
-    # 1 is 2^60: bit 16 of the third word.
-    assert words_of(np.array([1.0]), sites=1).tolist() == [0, 0, 2.0**16, 0, 0, 0]
+def test_digits_known_answer() -> None:
+    # -2^-60 is a ring of ones, and 1 is 2^60: bit 12 of the fourth digit.
+    assert digits_of(np.array([-(2.0**-60)])).tolist() == [2.0**16 - 1] * 8
+    assert digits_of(np.array([1.0])).tolist() == [0, 0, 0, 2.0**12, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("sites", [1, 4, 127, 128, 1000, MAX_SITES])
-def test_a_mean_in_float32_gives_the_largest_sum_of_words_back(sites: int) -> None:
-    largest = np.float64(sites * (2 ** word_bits(sites) - 1))
-    assert largest < 2**23
+@pytest.mark.parametrize("sites", [1, 4, 128, 129, 1000, MAX_SITES])
+def test_a_mean_in_float32_gives_the_largest_digits_back(sites: int) -> None:
+    # Each block of 128 sites carries, and their digits are added.
+    largest = np.float64(blocks_for(sites) * (2**16 - 1))
     for total in (largest, largest - 1):
         assert np.rint(np.float64(np.float32(total / sites)) * sites) == total
 
 
-def test_more_sites_than_words_can_carry_are_refused() -> None:
+def test_more_sites_than_digits_can_carry_are_refused() -> None:
+    clients = tuple(range(MAX_SITES + 1))
+    updates = Plan(b"u" * 16, 9, clients, 1, 30, 1, None, 6, lambda *path: seeded_keystream(0, "x"))
     with pytest.raises(ValueError, match="1 to 16384 sites"):
-        word_bits(MAX_SITES + 1)
+        sums_plan(updates, PARTS)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -MAX_STATISTIC])
-def test_a_statistic_that_no_words_hold_is_refused(value: float) -> None:
+def test_a_statistic_that_no_digits_hold_is_refused(value: float) -> None:
     with pytest.raises(DataError, match="not below 1e\\+12"):
-        words_of(np.array([0.0, value]), sites=3)
+        digits_of(np.array([0.0, value]))
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
@@ -120,9 +119,10 @@ def test_the_masked_server_sees_three_sums_and_no_statistic_of_a_site() -> None:
     pooled = fit_of("masked", recorder)
     sums = [one for one in recorder.observations if one.kind is Seen.SUM_OF_STATISTICS]
     assert [one.about for one in sums if one.party == "server"] == [(0, 1, 2, 3)] * 3
+    assert [one.size for one in sums if one.party == "server"] == [16 * 13] * 3
     assert {one.party for one in sums} == {"server", "network", *(f"client {i}" for i in range(4))}
     assert Seen.CLEAR_STATISTICS not in {one.kind for one in recorder.observations}
-    # The statistics of each site in words, and as means over one site, are in nothing that the
+    # The statistics of each site in digits, and as means over one site, are in nothing that the
     # server can read.
     readable = [one.values for one in recorder.observations if one.values is not None]
     assert len(readable) >= 6
@@ -130,14 +130,63 @@ def test_the_masked_server_sees_three_sums_and_no_statistic_of_a_site() -> None:
     for part in PARTS:
         summands = [part.of(own, known) for own in MOMENTS.values()]
         for summand in summands:
-            words = words_of(summand, sites=4)
+            digits = digits_of(summand)
             for values in readable:
-                front = values.flatten()[: len(words)]
-                same = (front == words) & (words != 0) & (words != 2.0**20 - 1)
+                front = values.flatten()[: len(digits)]
+                same = (front == digits) & (digits != 0) & (digits != 2.0**16 - 1)
                 assert not same.all()
                 assert same.float().mean() < 0.5
         known = part.learn(np.sum(summands, axis=0), known)
     assert np.allclose(known.variance, pooled.variance)
+
+
+def opened(statistics: list[list[float]]) -> tuple[list[list[float]], Array]:
+    """Returns the totals that parties of a masked sum read, and what is learnt."""
+    learnt: list[Array] = []
+
+    def learn(total: Array, pooled: Pooled) -> Pooled:
+        learnt.append(total)
+        return pooled
+
+    part = Part("numbers", len(statistics[0]), lambda moments, pooled: moments.mean, learn)
+    empty = np.zeros((0, 0))
+    moments = {
+        client: Moments(1.0, np.array(row), np.zeros(0), np.zeros(2), empty, np.zeros((0, 2)))
+        for client, row in enumerate(statistics)
+    }
+    recorder = Recorder()
+    sides = sides_of("masked", (part,), sites=len(moments))
+    play_fit(sides, (part,), moments, start=Pooled.start(2, 0), observer=recorder)
+    seen = [
+        one.values.flatten().tolist()
+        for one in recorder.observations
+        if one.kind is Seen.SUM_OF_STATISTICS and one.values is not None
+    ]
+    return seen, learnt[0]
+
+
+def test_equal_sums_look_equal_to_the_masked_server_whoever_is_negative() -> None:
+    # The same two sums from sites with 2 and 1, none and 3, and 1 and 0 negative numbers. Digits
+    # that were added one by one would show how many, and how often they carried.
+    cases = [
+        opened([[3.0, 7.5], [-1.0, 0.0], [-1.5, -10.5]]),
+        opened([[0.25, -1.0], [0.125, -1.0], [0.125, -1.0]]),
+        opened([[-(2.0**39), 0.0], [2.0**39, 0.0], [0.5, -3.0]]),
+        opened([[0.5 + 2.0**-52, 2.0**-60], [-(2.0**-52), -(2.0**-60)], [0.0, -3.0]]),
+    ]
+    for seen, learnt in cases:
+        assert learnt.tolist() == [0.5, -3.0]
+        assert seen == cases[0][0]
+    # The digits are those of 0.5 * 2^60 and of 2^128 - 3 * 2^60.
+    digits = [0, 0, 0, 2**11, 0, 0, 0, 0, 0, 0, 0, 0xD000, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF]
+    assert cases[0][0][0] == digits
+
+
+def test_long_sums_carry_beyond_the_first_chunk_of_a_mask() -> None:
+    # A chunk of 262,144 bytes holds 16,384 integers.
+    rows = np.random.default_rng(0).integers(-(2**30), 2**30, size=(3, 16_386))
+    _, learnt = opened((rows / 2**20).tolist())
+    assert learnt.tolist() == (rows.sum(axis=0) / 2**20).tolist()
 
 
 def test_the_plain_server_sees_the_statistics_of_each_site() -> None:
@@ -147,7 +196,7 @@ def test_the_plain_server_sees_the_statistics_of_each_site() -> None:
     assert [one.about for one in clear if one.party == "server"] == [(0,), (1,), (2,), (3,)] * 3
     first = clear[0].values
     assert first is not None
-    expected = words_of(PARTS[0].of(MOMENTS[0], Pooled.start(5, 2)), sites=4)
+    expected = digits_of(PARTS[0].of(MOMENTS[0], Pooled.start(5, 2)))
     assert first[: len(expected)].tolist() == expected.tolist()
 
 
@@ -232,8 +281,8 @@ def test_the_session_is_one_of_its_own_with_a_round_a_sum() -> None:
     assert plan.session != updates.session
     assert len(plan.session) == 16
     assert (plan.cohort, plan.rounds, plan.weights, plan.max_weight) == (2, 3, {0: 1, 1: 1}, 1)
-    # The longest sum has 3 + 10 numbers of 128 bits, in words of 21.
-    assert plan.d == 13 * 7
+    # The longest sum has 3 + 10 numbers of 128 bits, in digits of 16.
+    assert plan.d == 13 * 8
 
 
 def test_a_fit_of_two_hundred_sites_is_exact() -> None:

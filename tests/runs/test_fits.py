@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from securefl.audit.inquiry import misfit
-from securefl.channels.protocol import Seen
+from securefl.channels.protocol import Observation, Seen
 from securefl.data.harmonise.combat import combat_parts
 from securefl.data.harmonise.moments import Moments, exact_moments, noised_moments
 from securefl.data.harmonise.standardise import standardise_parts
@@ -21,6 +21,7 @@ from securefl.files import read_json, read_lines, write_json, write_lines
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
 from securefl.privacy.events import FIT_ROUND, SampledGaussian
+from securefl.privacy.ledger import Ledger
 from securefl.privacy.lint.case import Case
 from securefl.privacy.lint.lint import lint
 from securefl.rng import seeded_keystream
@@ -193,6 +194,20 @@ def test_the_transcript_of_a_masked_run_has_three_sums_before_the_rounds(tmp_pat
     assert not cell.keeps.exists()
 
 
+def test_the_masked_sums_of_a_run_carry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Observation] = []
+    monkeypatch.setattr(fitting._Headers, "observe", lambda log, one: seen.append(one))
+    assembled(sgd(MASKED), tmp_path)
+    sums = [
+        present(one.values)
+        for one in seen
+        if one.kind is Seen.SUM_OF_STATISTICS and one.party == "client 0"
+    ]
+    assert len(sums) == 3
+    # The digits of four sites, added one by one, would be larger.
+    assert 2**15 < max(float(digits.max()) for digits in sums) < 2**16
+
+
 def test_the_fit_is_kept_with_the_run(tmp_path: Path) -> None:
     cell = run(sgd(), tmp_path / "cell")
     moments = [exact_moments(*site) for site in records(load_data(sgd()))]
@@ -322,7 +337,7 @@ def killed(*given: Any, **more: Any) -> None:
 
 
 @pytest.mark.parametrize("overrides", [(), (SYSTEM,)], ids=["seeded", "system"])
-@pytest.mark.parametrize("place", ["keep", "keep_moments", "play_fit", "harmonise.json"])
+@pytest.mark.parametrize("place", ["keep", "keep_moments", "settle", "play_fit", "harmonise.json"])
 def test_a_fit_that_was_cut_short_is_paid_once_and_ends(
     place: str, overrides: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +345,8 @@ def test_a_fit_that_was_cut_short_is_paid_once_and_ends(
     with monkeypatch.context() as patch:
         if place == "play_fit":
             patch.setattr(fitting, "play_fit", killed)
+        elif place == "settle":
+            patch.setattr(Ledger, place, killed)
         elif place == "harmonise.json":
             # What was seen is noted by then, and will be again.
             patch.setattr(fit_files_module, "write_json", killed_at(place))
@@ -338,12 +355,13 @@ def test_a_fit_that_was_cut_short_is_paid_once_and_ends(
         with pytest.raises(Killed):
             run_cell(cell, scenario, on_round=nothing)
     assert releases(cell, 0) == [FIT_ROUND]
-    before = None if place == "keep_moments" else moments_of(cell, 3).to_json()
+    last = 0 if place == "settle" else 3  # the last client whose moments are kept
+    before = None if place == "keep_moments" else moments_of(cell, last).to_json()
     run_cell(cell, scenario, on_round=nothing)
     assert releases(cell, 0) == [FIT_ROUND, 0, 1, 2, 3]
     assert releases(cell, 0, "settle") == [FIT_ROUND, 0, 1, 2, 3]
     if before is not None:
-        assert moments_of(cell, 3).to_json() == before
+        assert moments_of(cell, last).to_json() == before
     if not overrides:
         undisturbed = run(scenario, tmp_path / "undisturbed")
         assert torch.equal(weights(cell), weights(undisturbed))

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import MAX_TAGGED_BYTES
+from securefl.channels.masking.long_integers import LongIntegers
 from securefl.channels.masking.replies import MaskedInput
 from securefl.channels.masking.shared import Kept
 from securefl.channels.messages import MAX_ROUND, MAX_WEIGHT
@@ -54,7 +55,7 @@ class Agreement:
     roster: Mapping[int, bytes]
     server: bytes
     d: int
-    code: FixedPoint
+    code: FixedPoint | LongIntegers
     corrupt: int
     cohort: int
     rounds: int
@@ -99,7 +100,11 @@ class Agreement:
             )
 
     def _check_upload_size(self) -> None:
-        size = MaskedInput.length(self.d, self.code.word)
+        if self.d % self.code.coordinates:
+            raise ValueError(
+                f"{self.d} coordinates are no whole words of {self.code.coordinates} digits each"
+            )
+        size = MaskedInput.length(self.words, self.code.word)
         if size > MAX_TAGGED_BYTES:
             raise ValueError(
                 f"a masked upload takes at most {MAX_TAGGED_BYTES} bytes, "
@@ -114,6 +119,11 @@ class Agreement:
         missing = set(self.roster) - set(weights)
         if missing:
             raise ValueError(f"client {min(missing)} has no public weight")
+
+    @property
+    def words(self) -> int:
+        """The length of an upload, in words of the ring."""
+        return self.d // self.code.coordinates
 
     @cached_property
     def digest(self) -> bytes:

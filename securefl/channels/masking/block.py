@@ -25,6 +25,7 @@ from securefl.channels.masking.replies import (
 )
 from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
 from securefl.channels.masking.round_secrets import possession, upload_key
+from securefl.channels.masking.stream import add_words
 from securefl.channels.masking.unmasking import Reconstruction, remove_masks
 from securefl.channels.protocol import Packet, Seen
 from securefl.errors import ProtocolError, RoundAbandoned
@@ -71,7 +72,7 @@ class Block:
         self._statement = b""
         self._consents: dict[int, bytes] = {}  # U4
         self._revealed: dict[int, RevealedShares] = {}  # U5
-        self._total: NDArray[Any] | None = None  # (d,) words, from the first upload on
+        self._total: NDArray[Any] | None = None  # (m,) words, from the first upload on
 
     def request(
         self, stage: int, client: int
@@ -119,7 +120,7 @@ class Block:
             self._commitments[client] = boxes.commitments
             return Seen.SEALED_SHARES
         if stage == 3:
-            upload = MaskedInput.from_bytes(body, m=self._terms.d, word=self._terms.code.word)
+            upload = MaskedInput.from_bytes(body, m=self._terms.words, word=self._terms.code.word)
             self._weights[client] = self._allowed_weight(self._own(upload, client))
             self._add(upload.words)
             return Seen.MASKED_UPDATE
@@ -133,10 +134,10 @@ class Block:
         return Seen.REVEALED_SHARES
 
     def _add(self, words: NDArray[Any]) -> None:
-        """Adds the words (d,) of an upload, which are not kept."""
+        """Adds the words (m,) of an upload, which are not kept."""
         if self._total is None:
-            self._total = np.zeros(self._terms.d, dtype=self._terms.code.word)
-        self._total += words
+            self._total = np.zeros(self._terms.words, dtype=self._terms.code.word)
+        add_words(self._total, words)
 
     def _own(self, message: _Reply, client: int) -> _Reply:
         """Returns the message, if it is of this session and round and from this client."""
@@ -276,7 +277,7 @@ class Block:
 
     @property
     def _sum(self) -> NDArray[Any]:
-        """The words (d,) of all uploads together."""
+        """The words (m,) of all uploads together."""
         if self._total is None:
             raise ValueError("no upload was added to this sum")
         return self._total

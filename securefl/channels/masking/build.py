@@ -13,6 +13,7 @@ from securefl.channels.masking.block import UPLOAD_STAGE
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.long_integers import LongIntegers
 from securefl.channels.masking.reading import RoundReader, SetupReader
 from securefl.channels.masking.rounds import MaskedRounds
 from securefl.channels.masking.server import MaskedServer
@@ -145,6 +146,11 @@ def _integers(plan: Plan, options: Options) -> Options:
     return {**options, "ring": 32, "clip": float(levels), "rounding": "nearest"}
 
 
+def _long_integers(plan: Plan, options: Options) -> Options:
+    """Returns options under which eight coordinates are the digits of one integer, and carry."""
+    return {**options, "long": True}
+
+
 MASKED_APART = Apart(
     server=lambda plan, key, agreed: MaskedServer(Identity(key), agreed),
     client=_client_apart,
@@ -155,6 +161,7 @@ MASKED_APART = Apart(
         resumed=_resumed,
     ),
     integers=_integers,
+    long_integers=_long_integers,
     opening=2,
 )
 
@@ -167,12 +174,14 @@ def masked_terms(
     rounding: Literal["nearest", "stochastic"],
     corrupt: int,
     secrets: Literal["system", "seeded"] = "system",
+    long: bool = False,
     roster: Mapping[int, bytes] | None = None,
     server: bytes = b"",
 ) -> Agreement:
     """Returns the terms of a session before its set-up.
 
-    They are the same wherever the secrets of the set-up come from.
+    They are the same wherever the secrets of the set-up come from. With `long`, which no scenario
+    can name, coordinates are digits, and ring, clip and rounding are not read.
 
     Raises:
         ValueError: the terms do not fit.
@@ -180,12 +189,14 @@ def masked_terms(
     smallest = plan.cohort // blocks_for(plan.cohort)
     if smallest < plan.min_cohort:
         raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")
+    most = min(plan.cohort, MAX_BLOCK)
+    code = LongIntegers(most) if long else FixedPoint(ring, clip, rounding, most=most)
     return Agreement(
         session=plan.session,
         roster=roster or {},
         server=server,
         d=plan.d,
-        code=FixedPoint(ring, clip, rounding, most=min(plan.cohort, MAX_BLOCK)),
+        code=code,
         corrupt=corrupt,
         cohort=plan.cohort,
         rounds=plan.rounds,

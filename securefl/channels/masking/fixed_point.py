@@ -7,7 +7,7 @@ communication-efficient secure aggregation", 2019, without its rotation.
 import math
 import sys
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,8 @@ class FixedPoint:
     clip: float
     rounding: Literal["nearest", "stochastic"]
     most: int
+
+    coordinates: ClassVar[int] = 1  # in a word
 
     def __post_init__(self) -> None:
         if self.ring not in WORDS:

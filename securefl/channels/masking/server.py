@@ -200,7 +200,7 @@ class MaskedServer:
     def _opened(self, block: Block) -> NDArray[np.float64]:
         """Returns a block's sum (d,), observed and then held to the range of honest clients."""
         opened = block.opened()
-        size = self._terms.d * self._terms.code.word.itemsize
+        size = self._terms.words * self._terms.code.word.itemsize
         values = torch.from_numpy(opened)
         for party in ("server", "network"):
             about = block.survivors

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from securefl.channels.masking.keys import KEY_BYTES, TAG_BYTES
+from securefl.channels.masking.long_integers import LONG, add_long, subtract_long
 
 CHUNK_BYTES = 262_144
 WORDS: Mapping[int, np.dtype[Any]] = {  # bits of the ring -> word
@@ -80,6 +81,22 @@ def _seconds(path: Path) -> float:
     return min(durations)
 
 
+def add_words(total: NDArray[Any], words: NDArray[Any]) -> None:
+    """Adds words (m,) to others of the same ring in place."""
+    if total.dtype == LONG:
+        add_long(total, words)
+    else:
+        np.add(total, words, out=total)
+
+
+def subtract_words(total: NDArray[Any], words: NDArray[Any]) -> None:
+    """Subtracts words (m,) from others of the same ring in place."""
+    if total.dtype == LONG:
+        subtract_long(total, words)
+    else:
+        np.subtract(total, words, out=total)
+
+
 class Masks:
     """Mask streams, some to be added to a vector and some to be subtracted, chunk by chunk.
 
@@ -99,23 +116,25 @@ class Masks:
             if len(key) != KEY_BYTES:
                 raise ValueError(f"a mask stream needs a key of {KEY_BYTES} bytes, got {len(key)}")
         make = path or fastest()
-        added = [(make(key), np.add) for key in plus]
-        subtracted = [(make(key), np.subtract) for key in minus]
+        added = [(make(key), add_words) for key in plus]
+        subtracted = [(make(key), subtract_words) for key in minus]
         self._streams = added + subtracted
         self._buffer = bytearray(CHUNK_BYTES + TAG_BYTES)
 
     def add_to(self, part: NDArray[Any], *, chunk: int) -> None:
-        """Adds this chunk of every stream to `part` in place, modulo 2^16, 2^32 or 2^64.
+        """Adds this chunk of every stream to `part` in place, modulo the ring.
 
         Args:
-            part: unsigned little-endian words of 16, 32 or 64 bits, at most a chunk of them.
+            part: unsigned little-endian words of 16, 32, 64 or 128 bits, at most a chunk of them.
             chunk: the number of the chunk.
 
         Raises:
-            ValueError: part is not one of the three word types, or is longer than a chunk.
+            ValueError: part is not one of these word types, or is longer than a chunk.
         """
-        if part.dtype not in WORDS.values():
-            raise ValueError(f"a mask is added to words of 16, 32 or 64 bits, got {part.dtype}")
+        if part.dtype != LONG and part.dtype not in WORDS.values():
+            raise ValueError(
+                f"a mask is added to words of 16, 32, 64 or 128 bits, got {part.dtype}"
+            )
         if part.nbytes > CHUNK_BYTES:
             raise ValueError(f"a chunk has at most {CHUNK_BYTES} bytes, got {part.nbytes}")
         words = np.frombuffer(self._buffer, dtype=part.dtype, count=len(part))
@@ -123,7 +142,7 @@ class Masks:
         # All streams go through one buffer, so that `part` stays in the processor's cache.
         for write, combine in self._streams:
             write(chunk, part.nbytes, buffer)
-            combine(part, words, out=part)
+            combine(part, words)
 
 
 def add_masks(
@@ -136,7 +155,7 @@ def add_masks(
     """Adds and subtracts whole streams, as `Masks` does; reads each part of the vector once.
 
     Raises:
-        ValueError: vector is not one of the three word types, or a key is not 32 bytes.
+        ValueError: vector is not of one of the word types, or a key is not 32 bytes.
     """
     masks = Masks(plus=plus, minus=minus, path=path)
     for chunk, part in enumerate(chunks(vector)):

@@ -38,7 +38,7 @@ def masked_input(
         stream: decides stochastic rounding.
     """
     upload = MaskedInput.blank(
-        terms.session, state.round, state.own.sender, weight, m=terms.d, word=terms.code.word
+        terms.session, state.round, state.own.sender, weight, m=terms.words, word=terms.code.word
     )
     parts = _encoded(update, weight, terms, stream=stream, out=upload.words)
     for chunk, part in enumerate(parts):
@@ -49,11 +49,13 @@ def masked_input(
 def _encoded(
     update: ClientUpdate, weight: int, terms: Agreement, *, stream: Keystream, out: NDArray[Any]
 ) -> Iterator[NDArray[Any]]:
-    """Writes weight / max_weight * delta into out (d,), and yields its chunks as they are done."""
+    """Writes weight / max_weight * delta into out, and yields its chunks as they are done."""
     values = update.delta.detach().numpy().astype(np.float32, copy=False)
     scale = weight / terms.max_weight
     step = CHUNK_BYTES // terms.code.word.itemsize
+    width = terms.code.coordinates
     for start in range(0, len(out), step):
         part = out[start : start + step]
-        terms.code.encode(values[start : start + step], scale=scale, stream=stream, out=part)
+        block = values[start * width : (start + step) * width]
+        terms.code.encode(block, scale=scale, stream=stream, out=part)
         yield part

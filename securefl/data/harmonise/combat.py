@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from securefl.data.harmonise.moments import Array, Moments, symmetric
-from securefl.data.harmonise.standardise import means_part, variances_part
+from securefl.data.harmonise.standardise import SMALLEST_SQUARES, means_part, variances_part
 from securefl.data.harmonise.sums import VARIANCE_FLOOR, Part, Pooled
 from securefl.errors import DataError
 
@@ -77,7 +77,8 @@ def _slopes_part(p: int, q: int, *, claim: bool) -> Part:
         elif not _has_inverse(between):
             raise DataError(
                 "data.harmonise: the covariates are constant within every site, or one follows "
-                "from the others; leave one out"
+                "from the others, or is too small for sums in steps of 2^-60; leave one out, or "
+                "rescale the column"
             )
         slopes: Array = np.linalg.solve(between, total[size:].reshape(q, p)).astype(np.float64)
         return replace(pooled, slopes=slopes)
@@ -94,9 +95,9 @@ def _floored(between: Array) -> Array:
 
 
 def _has_inverse(between: Array) -> bool:
-    spread = np.sqrt(np.diag(between))
-    if not (spread > 0).all():
+    if not (np.diag(between) >= SMALLEST_SQUARES).all():
         return False
+    spread = np.sqrt(np.diag(between))
     # Correlations, so that units do not matter.
     return bool(np.linalg.cond(between / np.outer(spread, spread)) < MAX_CONDITION)
 

@@ -14,6 +14,8 @@ from securefl.errors import DataError
 
 # Share of a mean that is left of a constant feature by rounding, at the most.
 CONSTANT = 1e-12
+# A sum of squares below this has too few digits left: sums over sites are multiples of 2^-60.
+SMALLEST_SQUARES = 2.0**-36
 
 Deviations = Callable[[Moments, Pooled], Array]  # a site's moments -> (p,), its summand
 
@@ -56,11 +58,12 @@ def variances_part(p: int, of: Deviations, *, claim: bool) -> Part:
         variance = total / pooled.records
         if claim:
             return replace(pooled, variance=np.maximum(variance, VARIANCE_FLOOR))
-        constant = np.flatnonzero(variance <= (CONSTANT * pooled.mean) ** 2)
+        flat = (variance <= (CONSTANT * pooled.mean) ** 2) | (total < SMALLEST_SQUARES)
+        constant = np.flatnonzero(flat)
         if len(constant):
             raise DataError(
-                f"data.harmonise: feature {constant[0]} of those chosen is constant, so that "
-                "nothing can be fitted; leave it out"
+                f"data.harmonise: feature {constant[0]} of those chosen is constant, or too small "
+                "for sums in steps of 2^-60; leave it out, or rescale the column"
             )
         return replace(pooled, variance=variance)
 

@@ -214,6 +214,7 @@ def _paid_moments(
         ) from None
     kept = None if files is None else files.moments(client, p=step.p, q=step.q)
     if kept is not None:
+        _settle(ledger, release)  # a crash may have come between both
         return kept
     released = fitted or release in ledger.settled
     if released and not scenario.repeatable:
@@ -230,10 +231,14 @@ def _paid_moments(
     )
     if files is not None:
         files.keep_moments(client, moments)
-    # If the disk refuses, the fit stays reserved, which costs the same.
+    _settle(ledger, release)
+    return moments
+
+
+def _settle(ledger: Ledger, release: ReleaseId) -> None:
+    """Notes a fit as released; if the disk refuses, it stays reserved, which costs the same."""
     with suppress(OSError):
         ledger.settle(release)
-    return moments
 
 
 def _play(
@@ -242,7 +247,7 @@ def _play(
     """Fits over the scenario's channel, in a session of its own."""
     kind = public.scenario.channel.kind
     plan = sums_plan(public.plan, step.parts)
-    options = catalog.APART[kind].integers(plan, public.facts.channel_options)
+    options = catalog.APART[kind].long_integers(plan, public.facts.channel_options)
     sides = catalog.CHANNELS[kind].sides(plan, **options)
     return play_fit(sides, step.parts, moments, start=Pooled.start(step.p, step.q), observer=log)
 

@@ -19,6 +19,7 @@ from securefl.channels.masking.agreement import (
     statement_of,
 )
 from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.channels.masking.long_integers import LongIntegers
 from securefl.errors import ProtocolError
 from tests.channels.masking.parties import agreement, identity
 
@@ -384,6 +385,21 @@ def test_an_upload_too_long_for_its_tag_is_refused_to_the_last_coordinate(ring: 
         match=rf"at most 2147483647 bytes, {most + 1} coordinates in a ring of 2\^{ring} take",
     ):
         agreement(5, d=most + 1, code=code(ring, 4))
+
+
+def test_digits_of_long_integers_come_in_whole_words() -> None:
+    assert agreement(5, d=16, code=LongIntegers(5)).words == 2
+    assert agreement(5, d=16, code=code(32, 5)).words == 16
+    with pytest.raises(ValueError, match="15 coordinates are no whole words of 8 digits"):
+        agreement(5, d=15, code=LongIntegers(5))
+    longest = 8 * ((2**31 - 1 - 40) // 16)
+    assert agreement(5, d=longest, code=LongIntegers(5)).d == longest
+    with pytest.raises(ValueError, match=r"in a ring of 2\^128 take"):
+        agreement(5, d=longest + 8, code=LongIntegers(5))
+
+
+def test_long_integers_and_words_are_different_terms() -> None:
+    assert replace(TERMS, d=8).digest != replace(TERMS, d=8, code=LongIntegers(CODE.most)).digest
 
 
 @pytest.mark.parametrize("weights", [None, {}])

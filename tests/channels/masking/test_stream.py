@@ -310,7 +310,7 @@ def test_an_empty_vector_stays_empty(ring: int) -> None:
 )
 def test_words_of_another_type_or_byte_order_are_refused_and_left_alone(dtype: str) -> None:
     vector = np.zeros(5, dtype=dtype)
-    with pytest.raises(ValueError, match=r"^a mask is added to words of 16, 32 or 64 bits, got "):
+    with pytest.raises(ValueError, match=r"^a mask is added to words of 16, 32, 64 or 128 bits"):
         add_masks(vector, plus=[KEY])
     assert not vector.any()
 

@@ -43,6 +43,17 @@ def test_a_constant_feature_is_refused_without_a_claim() -> None:
         fitted(standardise_parts(2, claim=False), moments, p=2, q=0)
 
 
+def test_a_feature_too_small_for_the_steps_of_a_sum_is_to_be_rescaled() -> None:
+    # Squares of 1e-10 vanish in steps of 2^-60, and those of 1e-8 keep two digits.
+    features = np.array([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])
+    for scale in (1e-10, 1e-8):
+        moments = [exact_moments(features * [1.0, scale], np.zeros((3, 0)))]
+        with pytest.raises(DataError, match=r"feature 1 of those .*too small.*rescale the column"):
+            fitted(standardise_parts(2, claim=False), moments, p=2, q=0)
+    moments = [exact_moments(features * [1.0, 1e-4], np.zeros((3, 0)))]
+    assert fitted(standardise_parts(2, claim=False), moments, p=2, q=0).records == 3
+
+
 def test_a_constant_feature_has_the_least_variance_under_a_claim() -> None:
     moments = noised_moments(
         np.zeros((10, 1)),
