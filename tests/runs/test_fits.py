@@ -177,7 +177,7 @@ def test_a_new_site_stays_as_it_is_or_gets_a_location_and_scale_of_its_own(tmp_p
 def test_nothing_is_fitted_to_a_site_without_a_scale(tmp_path: Path) -> None:
     # No cholesterol was measured in Switzerland: column 2 is constant there.
     scenario = sgd('data.harmonise=["combat"]')
-    with pytest.raises(DataError, match="site 'switzerland' feature 2 of those chosen is constant"):
+    with pytest.raises(DataError, match="site 'switzerland' column 2 is constant"):
         assembled(scenario, tmp_path)
 
 

@@ -11,6 +11,7 @@ contributes to such a column. Centred at the site first, the slopes are the same
 Econometrica 1933).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -47,19 +48,22 @@ class SiteEffect(NamedTuple):
 NO_EFFECT = SiteEffect(np.zeros(1), np.ones(1))  # leaves every feature as it is
 
 
-def combat_parts(p: int, q: int, *, claim: bool) -> tuple[Part, ...]:
+def combat_parts(
+    p: int, q: int, *, claim: bool, columns: Sequence[int] | None = None
+) -> tuple[Part, ...]:
     """Returns the sums of a ComBat of p features: three, or two without covariates.
 
     Args:
         p: number of features.
         q: number of covariates.
         claim: whether moments are noised: variances get a floor, and nothing is refused.
+        columns: numbers of the features in the records, for a refusal; 0 and so on by default.
     """
 
     def residuals(moments: Moments, pooled: Pooled) -> Array:
         return moments.residual_squares(pooled.slopes)
 
-    rest = (means_part(p), variances_part(p, residuals, claim=claim))
+    rest = (means_part(p), variances_part(p, residuals, claim=claim, columns=columns))
     return (_slopes_part(p, q, claim=claim), *rest) if q else rest
 
 
@@ -102,13 +106,16 @@ def _has_inverse(between: Array) -> bool:
     return bool(np.linalg.cond(between / np.outer(spread, spread)) < MAX_CONDITION)
 
 
-def check_site(features: Array, covariates: Array, *, name: str) -> None:
+def check_site(
+    features: Array, covariates: Array, *, name: str, columns: Sequence[int] | None = None
+) -> None:
     """Refuses records of a site that no location and scale can be fitted to.
 
     Args:
         features: (n, p), without a claim.
         covariates: (n, q).
         name: of the site.
+        columns: numbers of the features in the records, for a refusal; 0 and so on by default.
 
     Raises:
         DataError: one record or none, a feature that is constant, or a value that is no number.
@@ -123,9 +130,10 @@ def check_site(features: Array, covariates: Array, *, name: str) -> None:
         raise DataError(f"{at_site} a value is not finite; clean the records first")
     constant = np.flatnonzero(features.max(axis=0) == features.min(axis=0))
     if len(constant):
+        column = constant[0] if columns is None else columns[constant[0]]
         raise DataError(
-            f"{at_site} feature {constant[0]} of those chosen is constant, so that it has no "
-            "scale; leave it out of `features`"
+            f"{at_site} column {column} is constant, so that it has no scale; leave it out of "
+            "`features`"
         )
 
 

@@ -3,7 +3,7 @@
 Two sums: numbers and sums of the records, then squared deviations from the grand mean.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,12 +20,15 @@ SMALLEST_SQUARES = 2.0**-36
 Deviations = Callable[[Moments, Pooled], Array]  # a site's moments -> (p,), its summand
 
 
-def standardise_parts(p: int, *, claim: bool) -> tuple[Part, ...]:
+def standardise_parts(
+    p: int, *, claim: bool, columns: Sequence[int] | None = None
+) -> tuple[Part, ...]:
     """Returns the sums of a standardisation of p features.
 
     Args:
         p: number of features.
         claim: whether moments are noised: variances get a floor, and nothing is refused.
+        columns: numbers of the features in the records, for a refusal; 0 and so on by default.
     """
 
     def deviations(moments: Moments, pooled: Pooled) -> Array:
@@ -33,7 +36,7 @@ def standardise_parts(p: int, *, claim: bool) -> tuple[Part, ...]:
         rest: Array = moments.squares + moments.n * (moments.mean - pooled.mean) ** 2
         return rest
 
-    return means_part(p), variances_part(p, deviations, claim=claim)
+    return means_part(p), variances_part(p, deviations, claim=claim, columns=columns)
 
 
 def means_part(p: int) -> Part:
@@ -48,7 +51,9 @@ def means_part(p: int) -> Part:
     return Part("numbers and sums", 1 + p, of, learn)
 
 
-def variances_part(p: int, of: Deviations, *, claim: bool) -> Part:
+def variances_part(
+    p: int, of: Deviations, *, claim: bool, columns: Sequence[int] | None = None
+) -> Part:
     """Returns the sum of squared deviations, which gives variances.
 
     A feature without any deviation is refused where no claim forbids to say so.
@@ -61,9 +66,10 @@ def variances_part(p: int, of: Deviations, *, claim: bool) -> Part:
         flat = (variance <= (CONSTANT * pooled.mean) ** 2) | (total < SMALLEST_SQUARES)
         constant = np.flatnonzero(flat)
         if len(constant):
+            column = constant[0] if columns is None else columns[constant[0]]
             raise DataError(
-                f"data.harmonise: feature {constant[0]} of those chosen is constant, or too small "
-                "for sums in steps of 2^-60; leave it out, or rescale the column"
+                f"data.harmonise: column {column} is constant, or too small for sums in steps of "
+                "2^-60; leave it out, or rescale it"
             )
         return replace(pooled, variance=variance)
 

@@ -66,8 +66,8 @@ class _Step:
     def parts(self) -> tuple[Part, ...]:
         """The sums that the step is fitted by."""
         if isinstance(self.step, Combat):
-            return combat_parts(self.p, self.q, claim=self.claim)
-        return standardise_parts(self.p, claim=self.claim)
+            return combat_parts(self.p, self.q, claim=self.claim, columns=self.columns)
+        return standardise_parts(self.p, claim=self.claim, columns=self.columns)
 
     def table(self, examples: Examples) -> _Table:
         """Returns the columns of some records, float64."""
@@ -178,7 +178,7 @@ def _exact(step: _Step, site: Site) -> Moments:
     """Returns the exact moments of a site, without a claim. Raises DataError."""
     table = step.table(site.train)
     if isinstance(step.step, Combat):
-        check_site(*table, name=site.name)
+        check_site(*table, name=site.name, columns=step.columns)
     return exact_moments(*table)
 
 
@@ -287,6 +287,6 @@ def _common(step: _Step, data: FederatedData, sites: Sequence[Site], pooled: Poo
     if isinstance(step.step, Combat) and step.step.new_sites == "fit":
         # The records that judge are the new site's, so that they are fitted as its own.
         table = step.table(data.test)
-        check_site(*table, name="that is held out")
+        check_site(*table, name="that is held out", columns=step.columns)
         effect = step.effect(exact_moments(*table), pooled)
     return step.applied(data.test, pooled, effect)

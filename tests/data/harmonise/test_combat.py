@@ -123,7 +123,7 @@ def test_covariates_without_slopes_are_refused() -> None:
     ("features", "reason"),
     [
         ([[1.0, 2.0]], "1 training records; it takes 2"),
-        ([[1.0, 2.0], [3.0, 2.0]], "feature 1 of those chosen is constant"),
+        ([[1.0, 2.0], [3.0, 2.0]], "column 1 is constant"),
         ([[1.0, 2.0], [3.0, math.nan]], "not finite"),
     ],
     ids=["one record", "constant", "nan"],
