@@ -63,11 +63,11 @@ def _told(series: Series, outcome: Outcome) -> Iterator[str]:
 def give_up(folder: Path, display: Display) -> None:
     """Gives up the version that is under way."""
     series = Series(folder)
-    decision = abandon(series)
-    display.line(
-        f"version {decision.version} was given up; what it spent stays spent",
-        version=decision.version,
-    )
+    version = abandon(series)
+    spent = "it had spent nothing"
+    if series.decision(version) is not None:
+        spent = "what it spent stays spent"
+    display.line(f"version {version} was given up; {spent}", version=version)
 
 
 def roll_back(folder: Path, to: int | None, display: Display) -> None:

@@ -93,6 +93,14 @@ def test_under_a_claim_a_decision_is_refused_or_paid_for(home: Path) -> None:
     assert "wrote claim/card.md" in first.stdout
 
 
+def test_a_version_whose_training_had_not_begun_is_given_up_without_a_trace(home: Path) -> None:
+    (home / "plain/versions/2").mkdir(parents=True)
+    done = call("refine", "plain", "--abandon", cwd=home)
+    assert "version 2 was given up; it had spent nothing" in done.stdout
+    assert not (home / "plain/versions/2").exists()
+    assert not (home / "plain/releases.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

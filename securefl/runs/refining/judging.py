@@ -10,6 +10,8 @@ they are the sites' own, the gate sees one noisy number:
 One record changes z_i by 1 at most, with and without the difference, so that this costs one
 Gaussian release of sensitivity 1. It is booked before training. An AUC has no such bound: one
 record of a small class moves it by one over the number of that class, which no constant limits.
+
+Where a noisy gate decides, no exact figure of those records is kept beside the noisy one.
 """
 
 from collections.abc import Mapping
@@ -37,7 +39,8 @@ class Judgement:
 
     Attributes:
         passed: whether the gate lets it through.
-        figures: of both versions on the records that judge, for people; ready for JSON.
+        figures: of both versions on the records that judge, for people; ready for JSON. With a
+            noisy gate only whose records they are.
         compared: what the gate compared, which is released with its answer.
     """
 
@@ -70,26 +73,26 @@ def judge(
     if asked.validation is not None:
         judging = validation_scenario(scenario, asked.validation)
     data = load_data(judging)
+    gate = asked.gate
+    if gate is not None and asked.noise is not None and asked.records is not None:
+        total = _noisy_total(scenario, gate, (weights, previous), data, asked.noise, version)
+        return _noisy(gate, total, asked.records)
     new, old = judged(scenario, weights, data), judged(scenario, previous, data)
     figures = _figures(new, old, whose="validation" if judging is not scenario else "test")
-    gate = asked.gate
     if gate is None:
         return Judgement(True, figures, {})
-    if asked.noise is not None and asked.records is not None:
-        total = _noisy_total(scenario, gate, (weights, previous), data, asked.noise, version)
-        return _noisy(gate, total, asked.records, figures)
     value, before = new.overall.get(gate.metric), old.overall.get(gate.metric)
     compared = {"value": value, "previous": before}
     return Judgement(gate.passes(value, before), figures, compared)
 
 
-def _noisy(gate: Gate, total: float, records: int, figures: Mapping[str, Any]) -> Judgement:
+def _noisy(gate: Gate, total: float, records: int) -> Judgement:
     """Returns the judgement of a noisy gate; everything in it follows from the noisy total."""
     share = total / records
     # The total is the difference already, where the gate asks for one.
     passed = gate.passes(share, 0.0)
     key = "noisy_difference" if gate.relative else "noisy_value"
-    return Judgement(passed, figures, {key: share, "records": records})
+    return Judgement(passed, {"records": "test"}, {key: share, "records": records})
 
 
 def _noisy_total(

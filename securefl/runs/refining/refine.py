@@ -9,6 +9,7 @@ A crash at any moment leaves the released version in force. The same call goes o
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from securefl.files import disk_errors, locked, parse_toml, read_json, write_jso
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.home import absolute, relative
 from securefl.runs.lineage import seeded_runs
-from securefl.runs.origin import check_noise, spent_in
+from securefl.runs.origin import check_noise
 from securefl.runs.refining import prepaid
 from securefl.runs.refining.judging import Judgement, gate_cost, judge
 from securefl.runs.refining.plan import (
@@ -28,15 +29,23 @@ from securefl.runs.refining.plan import (
 )
 from securefl.runs.refining.prepaid import prepay
 from securefl.runs.refining.quality import check_countable
-from securefl.runs.refining.series import REFUSED, RELEASED, VERSIONS, Decision, Kind, Series
+from securefl.runs.refining.series import (
+    JUDGED,
+    PLAN,
+    REFUSED,
+    RELEASED,
+    VERSIONS,
+    Decision,
+    Kind,
+    Series,
+)
+from securefl.runs.refining.spending import check_prepaid, spent_up_to
 from securefl.runs.refining.start import measure_start
+from securefl.runs.refining.validation import check_apart
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.fisher import fisher_cost
 from securefl.scenario.assemble.ledgers import terms_of
 from securefl.scenario.scenario import Scenario, make_scenario
-
-PLAN = "plan.json"
-JUDGED = "judged.json"
 
 # scenario, its run folder, its text: runs it there, or resumes it
 Play = Callable[[Scenario, Path, str], object]
@@ -49,7 +58,8 @@ class Outcome:
     Attributes:
         version: its number.
         decision: whether it was released.
-        judged: the figures of the new and of the released version on the same records.
+        judged: the figures of the new and of the released version on the same records; none where
+            a noisy gate decided.
         again: whether all of it was decided before this call.
     """
 
@@ -88,8 +98,10 @@ def refine(series: Series, asked: Asked, play: Play) -> Outcome:
             return _refined(series, asked, play)
 
 
-def abandon(series: Series) -> Decision:
-    """Gives up the version that is under way; what it spent stays spent.
+def abandon(series: Series) -> int:
+    """Gives up the version that is under way, and returns its number; what it spent stays spent.
+
+    Where its training had not begun it spent nothing: nothing is left of it, and no decision noted.
 
     Raises:
         ScenarioError: none is.
@@ -101,11 +113,15 @@ def abandon(series: Series) -> Decision:
             return _abandoned(series)
 
 
-def _abandoned(series: Series) -> Decision:
+def _abandoned(series: Series) -> int:
     version = series.versions[-1]
     if version == 1 or series.decision(version) is not None:
         raise ScenarioError(f"no version of {series.path} is under way")
-    return series.decide(version, REFUSED, reason="abandoned")
+    if series.run_of(version).exists():
+        series.decide(version, REFUSED, reason="abandoned")
+    else:
+        shutil.rmtree(series.folder(version))
+    return version
 
 
 def _refined(series: Series, asked: Asked, play: Play) -> Outcome:
@@ -143,7 +159,7 @@ def _planned(series: Series, version: int, asked: Asked) -> _Plan:
         version=version,
         folder=folder,
     )
-    _check_gate(scenario, asked)
+    _check_gate(series, scenario, version, asked)
     folder.mkdir(parents=True)
     try:
         _prepay(series, last, scenario, asked, folder / PREPAID)
@@ -158,7 +174,7 @@ def _planned(series: Series, version: int, asked: Asked) -> _Plan:
     return _Plan(version, start, scenario, text)
 
 
-def _check_gate(scenario: Scenario, asked: Asked) -> None:
+def _check_gate(series: Series, scenario: Scenario, version: int, asked: Asked) -> None:
     """Refuses a gate whose decision would release something without paying. Raises ScenarioError.
 
     A decision is known to everybody who sees which version is released.
@@ -166,6 +182,7 @@ def _check_gate(scenario: Scenario, asked: Asked) -> None:
     if asked.gate is not None and asked.gate.for_targets is not scenario.facts.task.regression:
         raise ScenarioError(f"--gate: {asked.gate.metric} is not measured on records of this kind")
     if asked.validation is not None:
+        check_apart(series, scenario, version, asked.validation)
         load_data(validation_scenario(scenario, asked.validation))
     if asked.noise is not None and not scenario.claims_dp:
         raise ScenarioError("--gate-noise has no effect without a DP claim; remove it")
@@ -188,12 +205,15 @@ def _prepay(series: Series, last: int, scenario: Scenario, asked: Asked, folder:
         return
     _, earlier, cell = series.cell(last)
     check_noise(cell, earlier["privacy"]["noise"])
+    spent = spent_up_to(series, last)
+    # A mark is for all clients: the model has the noise. A run that died early lacks it.
+    marks = chain.from_iterable(past.seeded for past in spent.values())
     costs = {prepaid.GATE: gate_cost(asked), prepaid.FISHER: fisher_cost(scenario)}
     prepay(
         folder,
         terms=terms,
-        before=spent_in(cell),
-        seeded=seeded_runs(earlier, cell),
+        before=spent,
+        seeded=tuple(dict.fromkeys([*marks, *seeded_runs(earlier, cell)])),
         clients=scenario.clients,
         version=last + 1,
         events=[(number, cost) for number, cost in costs.items() if cost is not None],
@@ -205,6 +225,8 @@ def _carried_out(series: Series, plan: _Plan, asked: Asked, play: Play) -> Outco
     version = plan.version
     run = series.run_of(version)
     try:
+        if plan.scenario.claims_dp:
+            check_prepaid(series, version)
         play(plan.scenario, run, plan.text)
     except BudgetExceeded:
         # A budget that ended a run has left a model, which is judged like any other.
@@ -218,6 +240,9 @@ def _carried_out(series: Series, plan: _Plan, asked: Asked, play: Play) -> Outco
         load_checkpoint(series.cell(number).cell.checkpoint).state.weights
         for number in (version, plan.start)
     )
+    if asked.validation is not None:
+        # Once more, right before they are read: training may have taken days.
+        check_apart(series, plan.scenario, version, asked.validation)
     judgement = judge(plan.scenario, asked, weights, previous, version=version)
     write_json(series.folder(version) / JUDGED, judgement.figures)
     decision = _decide(series, plan, asked, judgement)

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from securefl.errors import RunFolderError, ScenarioError
-from securefl.files import DurableLines
+from securefl.files import DurableLines, read_json
 from securefl.privacy.chain import GENESIS, chain
 from securefl.runs.folder import LabelledCell, RunFolder
 
 RELEASES = "releases.jsonl"
 VERSIONS = "versions"
+PLAN = "plan.json"
+JUDGED = "judged.json"
 RELEASED: Final = "released"
 REFUSED: Final = "refused"
 ROLLED_BACK: Final = "rolled back"
@@ -142,6 +144,12 @@ class Series:
         except OSError as reason:
             raise RunFolderError(f"cannot write {file}: {reason.strerror}") from None
         return decision
+
+    def has_noisy_gate(self, version: int) -> bool:
+        """Whether a noisy gate decides about a version. Raises RunFolderError."""
+        file = self.folder(version) / PLAN
+        asked = read_json(file).get("asked") if file.exists() else None
+        return isinstance(asked, dict) and asked.get("noise") is not None
 
     def roll_back(self, to: int | None) -> Decision:
         """Releases an earlier version once more; whatever was spent stays spent.

@@ -43,6 +43,7 @@ def card_of(series: Series, version: int) -> Card:
     environment = read_json(folder.path / "env.json")
     decision = series.decision(version)
     history = series.history()
+    is_noisy = series.has_noisy_gate(version)
     (mistakes,) = examine(folder.path)
     task = _task(scenario)
     ground = Ground(
@@ -52,8 +53,9 @@ def card_of(series: Series, version: int) -> Card:
         is_audited=any(folder.path.glob("audit-*.json")),
         later=max(series.versions) > version,
         mistakes=tuple(finding.message for finding in mistakes.findings),
+        withholds=is_noisy,
     )
-    return {
+    card: Card = {
         "version": version,
         "in_force": series.released == version,
         "starts_from": None if decision is None else decision.facts.get("start"),
@@ -71,6 +73,8 @@ def card_of(series: Series, version: int) -> Card:
         "who_saw": _who_saw(scenario),
         "limits": list(limits(ground)),
     }
+    # What a noisy gate paid for would lie next to its exact value.
+    return {**card, "metrics": {}, "sites": {}} if is_noisy else card
 
 
 def _data(scenario: Resolved) -> dict[str, Any]:

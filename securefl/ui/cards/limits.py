@@ -20,6 +20,7 @@ class Ground:
         is_audited: whether an audit lies in the run folder.
         later: whether there are later versions.
         mistakes: sentences of the lint.
+        withholds: whether the card leaves out figures, since a noisy gate decided.
     """
 
     scenario: Mapping[str, Any]
@@ -28,6 +29,7 @@ class Ground:
     is_audited: bool
     later: bool
     mistakes: tuple[str, ...]
+    withholds: bool = False
 
 
 def limits(ground: Ground) -> Iterator[str]:
@@ -77,6 +79,12 @@ def _of_figures(ground: Ground) -> Iterator[str]:
         yield "Judged on validation records, which are for choosing, not for results."
     if data.get("held_out") is None:
         yield "No site was held out: how the model does at another site was not measured."
+    if ground.withholds:
+        yield (
+            "A noisy gate decided: exact figures on the sites' own records are left out, since its"
+            " price is for the noisy number alone. The files of the run still have them."
+        )
+        return
     records = {"all sites": metrics.get("records")}
     records |= {name: site.get("records") for name, site in metrics.get("sites", {}).items()}
     for name, count in records.items():

@@ -62,6 +62,10 @@ def _decision(card: Card) -> str:
 def _quality(card: Card) -> Iterator[str]:
     yield "## Quality on test records, with intervals of 95 %"
     yield ""
+    if not card["metrics"]:
+        yield "Left out: a noisy gate decided, and its price is for the noisy number alone."
+        yield ""
+        return
     rows = {"all": card["metrics"], **card["sites"]}
     names = [name for name in card["metrics"] if name != "records"]
     yield f"| site | records | {' | '.join(names)} |"

@@ -82,6 +82,7 @@ def test_the_noisy_number_has_the_right_mean_and_the_noise_that_was_paid_for(
     share = judging._noisy_total(made, gate, (new, old), data, noise, version=2) / records
     assert verdict.compared == {key: share, "records": records}
     assert verdict.passed is (share >= (-0.1 if relative else 0.5))
+    assert verdict.figures == {"records": "test"}
 
 
 def test_noise_differs_from_version_to_version_and_from_site_to_site() -> None:

@@ -194,7 +194,8 @@ def test_a_run_that_fails_can_be_given_up_and_its_ledgers_count(copied: Copied) 
 
     with pytest.raises(RunFailed, match="the disk is gone"):
         refine(series, Asked(MORE, ("privacy.epsilon=5.0",)), fail)
-    assert abandon(series).facts == {"reason": "abandoned"}
+    assert abandon(series) == 2
+    assert present(series.decision(2)).facts == {"reason": "abandoned"}
     with pytest.raises(ScenarioError, match="is under way"):
         abandon(series)
     refine(series, Asked(MORE, ("privacy.epsilon=7.0",)), play)

@@ -113,6 +113,25 @@ def test_an_edited_history_is_refused(series: Series, change: object) -> None:
         series.decide(4, RELEASED)
 
 
+@pytest.mark.parametrize(
+    ("plan", "is_noisy"),
+    [
+        ('{"asked": {"noise": 4.0}}', True),
+        ('{"asked": {"noise": null}}', False),
+        ('{"asked": null}', False),
+        (None, False),
+    ],
+    ids=["noisy", "exact", "damaged", "none"],
+)
+def test_the_plan_says_whether_a_noisy_gate_decides(
+    series: Series, plan: str | None, is_noisy: bool
+) -> None:
+    if plan is not None:
+        (series.folder(2) / "plan.json").write_text(plan)
+    assert series.has_noisy_gate(2) is is_noisy
+    assert not series.has_noisy_gate(1)
+
+
 def test_a_folder_that_is_no_run_has_no_versions(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="is not a run folder"):
         Series(tmp_path)

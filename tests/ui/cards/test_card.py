@@ -1,6 +1,7 @@
 """Model cards: every value comes from the run's files, and what is missing is not measured."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def series(copied: Copied) -> Series:
 
 
 def test_a_card_repeats_the_numbers_of_the_run_and_adds_intervals(series: Series) -> None:
-    card = card_of(series, 2)
-    metrics = present(series.cell(2).cell.metrics())
+    card = card_of(series, 1)
+    metrics = present(series.cell(1).cell.metrics())
     accuracy, records = present(metrics["accuracy"]), metrics["records"]
     assert card["metrics"]["records"] == records == 250
     assert card["metrics"]["accuracy"] == {
@@ -50,8 +51,8 @@ def test_a_card_repeats_the_numbers_of_the_run_and_adds_intervals(series: Series
     # One class alone is there: no AUC, and none is made up.
     assert "auc" not in card["sites"]["switzerland"]
     assert card["code"]["code"] == code_hash()
-    assert card["run"] == series.cell(2).cell.hash
-    assert card["data"]["declared_records"] == series.cell(2).scenario["privacy"]["records"]
+    assert card["run"] == series.cell(1).cell.hash
+    assert card["data"]["declared_records"] == series.cell(1).scenario["privacy"]["records"]
 
 
 def test_a_card_says_what_each_client_spent_and_has_left(series: Series) -> None:
@@ -91,10 +92,49 @@ def test_a_page_has_a_part_for_each_question_and_no_word_of_a_machine(series: Se
         assert f"\n## {head}" in text
     assert "In force. It was released by the gate" in text
     assert "noisy difference" in text
-    assert "| switzerland | 15 | 0." in text
-    assert NOT_MEASURED in text
+    first = page(card_of(series, 1))
+    assert "| switzerland | 15 | 0." in first
+    assert NOT_MEASURED in first
     assert str(series.path.parent) not in text
     assert str(series.path.parent) not in json.dumps(card_of(series, 2))
+
+
+def numbers(value: object) -> Iterator[float]:
+    """Yields all numbers in nested JSON."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from numbers(item)
+    elif isinstance(value, int | float):
+        yield value
+
+
+@pytest.mark.parametrize("is_decided", [True, False])
+def test_no_exact_figure_of_the_records_lies_beside_what_a_noisy_gate_paid_for(
+    series: Series, is_decided: bool
+) -> None:
+    if not is_decided:
+        (series.path / "releases.jsonl").unlink()
+    card = card_of(series, 2)
+    judged = json.loads((series.folder(2) / "judged.json").read_text())
+    metrics = present(series.cell(2).cell.metrics())
+    figures = [metrics, *metrics["sites"].values()]
+    exact = {
+        value
+        for found in figures
+        for name in ("accuracy", "balanced_accuracy", "auc", "majority")
+        if isinstance(value := found.get(name), float) and 0 < value < 1
+    }
+    assert len(exact) >= 8
+    assert (card["metrics"], card["sites"], judged) == ({}, {}, {"records": "test"})
+    assert not exact & set(numbers(card))
+    text = page(card)
+    assert "Left out: a noisy gate decided" in text
+    assert "The files of the run still have them." in text
+    for words in ("test records at", "| site |", "Intervals are"):
+        assert words not in text
+        assert words in page(card_of(series, 1))
 
 
 def test_a_run_without_a_claim_and_without_versions_has_a_card_too(copied: Copied) -> None:
