@@ -46,7 +46,10 @@ def test_the_auc_within_sites_weighs_sites_by_their_test_records(tmp_path: Path)
     folder = RunFolder.create(tmp_path / "run", Request.of({"a": scenario}, ""))
     cell = folder.cell(scenario)
     cell.open()
-    sites = {"va": {"auc": 0.9, "records": 300}, "bern": {"auc": 0.5, "records": 100}}
+    sites: dict[str, Quality] = {
+        "va": {"auc": 0.9, "records": 300},
+        "bern": {"auc": 0.5, "records": 100},
+    }
     cell.finish(CellState.DONE, metrics={"accuracy": 0.5, "auc": 0.6, "sites": sites})
     write_results(folder)
     rows = csv.DictReader((folder.path / "results.csv").read_text().splitlines())
