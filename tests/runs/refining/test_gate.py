@@ -86,7 +86,7 @@ def test_a_gate_without_sense_is_refused(text: str, sentence: str) -> None:
         ("accuracy >= previous - 0.1", 0.7, 0.8, True),
         ("accuracy > previous - 0.1", 0.7, 0.8, False),
         ("accuracy >= previous - 0.1", 0.7 - 1e-11, 0.8, False),
-        ("accuracy > previous + 0.2", 0.1 + 0.2, 0.1, False),
+        ("accuracy > previous + 0.7", 0.8, 0.1, False),
         ("rmse <= previous + 0.2", 0.1 + 0.2 + 4e-17, 0.1, True),
         ("rmse < previous + 0.2", 0.3, 0.1, False),
         ("rmse <= previous + 0.1", 1e9 + 0.1 + 2e-7, 1e9, True),
