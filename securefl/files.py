@@ -33,7 +33,8 @@ def cache_folder() -> Path:
 
 def is_special(path: Path) -> bool:
     """Returns whether a path is a device, a pipe or the like, whose reading may never end."""
-    return path.exists() and not (path.is_file() or path.is_dir())
+    # os.path, unlike pathlib, raises nothing for a path that is closed or too long.
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def write_atomic(path: Path, data: bytes, *, secret: bool = False) -> None:

@@ -4,9 +4,10 @@ Only what is declared, or what a file's form shows, is known before the records 
 records a site has is no public number.
 """
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -158,7 +159,7 @@ def _source(data: Data, home: Path) -> tuple[str, Callable[[], Source]]:
 def _refuse_special(paths: list[Path]) -> None:
     """Raises ScenarioError for a file that is none: a stranger's scenario could name /dev/zero."""
     for path in paths:
-        for found in path.parent.glob(path.name) if "*" in path.name else [path]:
+        for found in _matching(path) if "*" in path.name else [path]:
             if is_special(found):
                 raise ScenarioError(f"data: {found} is neither a file nor a folder")
 
@@ -239,16 +240,33 @@ def _within(seconds: float, name: str, call: Callable[[], object]) -> object:
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
     """Returns names, sizes and times of a file, of those of a pattern, or of a whole folder."""
     if "*" in path.name:
-        files = sorted(path.parent.glob(path.name))
-    elif path.is_dir():
-        files = sorted(path.rglob("*"))
+        files = sorted(map(str, _matching(path)))
+    elif os.path.isdir(path):
+        files = sorted(_below(path))
     else:
-        files = [path]
+        files = [str(path)]
     stamps = []
     for file in files:
         try:
-            status = file.stat()
+            status = os.stat(file)
         except OSError:  # the source itself says what is wrong
             continue
-        stamps.append((str(file), status.st_size, status.st_mtime_ns))
+        stamps.append((file, status.st_size, status.st_mtime_ns))
     return tuple(stamps)
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """Returns the files of a pattern; none where its folder cannot be read."""
+    try:
+        return [*pattern.parent.glob(pattern.name)]
+    except OSError:  # the source itself says what is wrong
+        return []
+
+
+def _below(folder: Path) -> Iterator[str]:
+    """Yields all paths below a folder.
+
+    `os.walk` passes over a folder that cannot be read; the errors of pathlib carry its path.
+    """
+    for place, folders, files in os.walk(folder):
+        yield from (os.path.join(place, name) for name in [*folders, *files])

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from securefl.data.crosswalk.pattern import Matches, compile_pattern
-from securefl.data.crosswalk.words import ColumnWords, Words, refuse_circle
+from securefl.data.crosswalk.words import MAX_STEPS, ColumnWords, Words, refuse_circle
 
 
 class How(StrEnum):
@@ -71,10 +71,25 @@ class Lookup:
         exact = self._exact(word)
         if exact is not None:
             return exact
+        target = self._synonym(word)
+        if target is None:
+            return self._without_synonyms(word)
+        # `check_synonyms` refuses longer chains, and circles, when the crosswalk is read.
+        for _ in range(MAX_STEPS - 1):
+            following = None if self._exact(target) is not None else self._synonym(target)
+            if following is None:
+                break
+            target = following
+        mapped = self._exact(target) or self._without_synonyms(target)
+        return Mapped(mapped.value, How.SYNONYM) if mapped.value is not None else mapped
+
+    def _synonym(self, word: str) -> str | None:
         for scope in self._scopes:
             if word in scope.synonyms:
-                target = self.mapped(scope.synonyms[word])
-                return Mapped(target.value, How.SYNONYM) if target.value is not None else target
+                return scope.synonyms[word]
+        return None
+
+    def _without_synonyms(self, word: str) -> Mapped:
         for scope in self._scopes:
             for code in scope.codes:
                 if code.code == word:

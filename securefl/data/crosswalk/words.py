@@ -34,6 +34,9 @@ from securefl.data.own.spelling import canonical, declared
 # ICD-9 is not among them: its codes are decimals, and a table reads 250.0 and 250.00 as one number.
 CODE_SYSTEMS = ("ICD-10", "ICD-10-CM", "ICD-10-GM", "ICD-11", "LOINC", "SNOMED CT")
 
+# From word to word, along synonyms or up the hierarchy.
+MAX_STEPS = 16
+
 
 class Section(BaseModel):
     """A table of the crosswalk; unknown keys are refused."""
@@ -158,15 +161,17 @@ class ColumnWords(Words):
 
 
 def refuse_circle(steps: Mapping[str, str], what: str) -> None:
-    """Refuses steps from word to word that come back to where they began.
+    """Refuses steps from word to word that come back to where they began, or are too many.
 
     Raises:
         ValueError: they do; the sentence names the words.
     """
     for start in steps:
         way = [start]
-        while way[-1] in steps:
+        while way[-1] in steps and len(way) <= MAX_STEPS:
             way.append(steps[way[-1]])
             if way[-1] in way[:-1]:
                 circle = way[way.index(way[-1]) :]
                 raise ValueError(f"{what} in a circle: {' -> '.join(map(repr, circle))}")
+        if way[-1] in steps:
+            raise ValueError(f"{what} from {start!r} in more than {MAX_STEPS} steps")

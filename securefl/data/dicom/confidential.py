@@ -8,7 +8,7 @@ It says what is there. It removes nothing, and it does not look at pixels.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from securefl.data.dicom.reading import careful, dataset, is_registered
@@ -53,7 +53,9 @@ KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "devices": (
         *("DeviceSerialNumber", "StationName", "PerformedStationName", "ScheduledStationName"),
         *("PerformedStationAETitle", "ScheduledStationAETitle", "RetrieveAETitle"),
-        *("StationAETitle", "SourceApplicationEntityTitle", "PlateID", "DetectorID", "CassetteID"),
+        *("StationAETitle", "SourceApplicationEntityTitle", "SendingApplicationEntityTitle"),
+        *("ReceivingApplicationEntityTitle", "SourcePresentationAddress", "CassetteID"),
+        *("SendingPresentationAddress", "ReceivingPresentationAddress", "PlateID", "DetectorID"),
         *("GantryID", "GeneratorID", "XRaySourceID", "DeviceLabel", "LensSerialNumber"),
         *("SourceSerialNumber", "ManufacturerDeviceIdentifier", "UniqueDeviceIdentifier"),
         *("UDISequence", "MakerNote", "PerformedStationNameCodeSequence"),
@@ -80,6 +82,9 @@ _OVERLAYS = 0x6000
 _OVERLAY_DATA_AND_COMMENTS = (0x3000, 0x4000)
 _REPEATING_MASK = 0xFF00
 MAX_DEPTH = 16
+# It names the software that wrote the file.
+KEPT_UIDS = ("ImplementationClassUID",)
+PREAMBLE = slice(0, 128)
 
 Found = Counter[tuple[str, str]]
 
@@ -94,13 +99,15 @@ def confidential(content: bytes) -> set[tuple[str, str]]:
     """
     found = dataset(content, pixels=True)
     with careful("has a damaged header"):
-        return set(_walk(found, MAX_DEPTH))
+        names = {*_walk(found.file_meta, MAX_DEPTH), *_walk(found, MAX_DEPTH)}
+    # The standard asks for nothing in these bytes, so that they can hold anything.
+    if any(content[PREAMBLE]):
+        names.add(("preamble", "not zero"))
+    return names
 
 
 def kind_of(element: Any) -> str | None:
-    """Returns the kind of an attribute; None for one that the profile keeps."""
-    if element.tag.is_private:
-        return PRIVATE
+    """Returns the kind of a public attribute; None for one that the profile keeps."""
     repeating = element.tag.group & _REPEATING_MASK
     is_overlay = repeating == _OVERLAYS and element.tag.element in _OVERLAY_DATA_AND_COMMENTS
     if repeating == _CURVES:
@@ -108,7 +115,10 @@ def kind_of(element: Any) -> str | None:
     if is_overlay:
         return "overlays"
     if element.VR == "UI":
-        return None if is_registered(element.value) else UID
+        is_known = element.keyword in KEPT_UIDS or is_registered(element.value)
+        return None if is_known else UID
+    if element.keyword == "PrivateInformation":
+        return PRIVATE
     return _KIND_OF_KEYWORD.get(element.keyword) or KIND_OF_VR.get(element.VR)
 
 
@@ -121,14 +131,17 @@ def in_words(found: Found, files: int) -> Iterator[str]:
         yield f"{kind} in {files} files: {', '.join(names)}"
 
 
-def _walk(found: Iterable[Any], depth: int) -> Iterator[tuple[str, str]]:
+def _walk(found: Any, depth: int) -> Iterator[tuple[str, str]]:
     """Yields the attributes of a data set and of the items of its sequences."""
-    for element in found:
+    for tag in sorted(found.keys()):
+        # What is private goes as a whole, and its values are not even read.
+        if tag.is_private:
+            yield PRIVATE, f"({tag.group:04x},...)"
+            continue
+        element = found[tag]
         kind = kind_of(element)
         if kind is not None:
-            name = f"({element.tag.group:04x},...)" if kind == PRIVATE else element.keyword
-            yield kind, name or str(element.tag)
-        # What is private goes as a whole.
-        if element.VR == "SQ" and kind != PRIVATE and depth:
+            yield kind, element.keyword or str(tag)
+        if element.VR == "SQ" and depth:
             for item in element.value:
                 yield from _walk(item, depth - 1)

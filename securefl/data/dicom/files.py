@@ -4,10 +4,11 @@ A path below a site's folder often carries the name of a patient. So a message n
 site and its number in sorted order; `securefl data check SCENARIO --files` lists them.
 """
 
+import errno
 import io
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,13 +43,14 @@ def site_folders(root: Path, sites: Sequence[str]) -> tuple[Path, ...]:
     Raises:
         DataError: a folder is missing, or is a link.
     """
-    if not root.is_dir():
+    # os.path, unlike pathlib, raises nothing for a path that is closed or too long.
+    if not os.path.isdir(root):
         raise DataError(f"there is no folder {root}")
     places = tuple(root / site for site in sites)
     for site, place in zip(sites, places, strict=True):
-        if place.is_symlink():
+        if os.path.islink(place):
             raise DataError(f"the folder of site {site!r} is a link; put the folder itself there")
-        if not place.is_dir():
+        if not os.path.isdir(place):
             raise DataError(f"{root} has no folder of site {site!r}, which the schema declares")
     return places
 
@@ -67,7 +69,8 @@ def files_of(folder: Path, site: int) -> tuple[File, ...]:
     Raises:
         DataError: the site's folder cannot be read.
     """
-    paths = sorted(_walk(folder, MAX_DEPTH), key=lambda path: os.fsencode(path.as_posix()))
+    entries = _entries(folder)
+    paths = sorted(_walk(entries, MAX_DEPTH), key=lambda path: os.fsencode(path.as_posix()))
     return tuple(File(site, number, path) for number, path in enumerate(paths, start=1))
 
 
@@ -75,11 +78,14 @@ def content(path: Path) -> bytes:
     """Returns the bytes of a file, which is neither a link nor special. Raises Flaw."""
     # No blocking: a pipe would make us wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    if path.is_symlink():
+    # Not of pathlib, whose errors carry the path of the file.
+    if os.path.islink(path):
         raise Flaw("is a link; put the file itself there")
     try:
         descriptor = os.open(path, flags)
     except OSError as reason:
+        if reason.errno == errno.ELOOP:
+            raise Flaw("is a link; put the file itself there") from None
         raise Flaw(f"cannot be read: {reason.strerror}") from None
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
@@ -98,17 +104,29 @@ def content(path: Path) -> bytes:
     return found
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    for entry in _entries(folder):
+def _walk(entries: Iterable["os.DirEntry[str]"], depth: int) -> Iterator[Path]:
+    for entry in entries:
         if entry.name.startswith("."):
             continue
-        if not entry.is_dir(follow_symlinks=False):
+        inside = _inside(entry) if depth else None
+        if inside is None:
             yield Path(entry.path)
-        elif depth and os.access(entry.path, os.R_OK | os.X_OK):
-            yield from _walk(Path(entry.path), depth - 1)
         else:
-            # It counts as a file, and a bad one: under a claim no folder may refuse a run.
-            yield Path(entry.path)
+            yield from _walk(inside, depth - 1)
+
+
+def _inside(entry: "os.DirEntry[str]") -> list["os.DirEntry[str]"] | None:
+    """Returns what a folder holds; None for a file, and for a folder that cannot be read.
+
+    Such a folder counts as a bad file: under a claim no folder may refuse a run.
+    """
+    try:
+        if not entry.is_dir(follow_symlinks=False) or not os.access(entry.path, os.X_OK):
+            return None
+        with os.scandir(entry.path) as entries:
+            return list(entries)
+    except OSError:
+        return None
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:

@@ -1,5 +1,6 @@
 """Slices -> records of the declared size: uint8, (channels, height, width) or a volume."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,8 +11,11 @@ from securefl.data.dicom.files import Flaw, content
 from securefl.data.dicom.header import Header
 from securefl.data.dicom.pixels import Pixels, check_kind, read_pixels
 from securefl.data.dicom.resample import along, places_of, scaled, spaced
-from securefl.data.dicom.schema import DicomSchema
+from securefl.data.dicom.schema import COLOUR_CHANNELS, DicomSchema
 from securefl.data.dicom.series import Series, Slice, has_square_pixels, middle, stacked
+
+# Slices times declared height and width: 8,192 slices of 512 x 512.
+MAX_RESAMPLED_VALUES = 2**31
 
 
 def images_of(series: Series, schema: DicomSchema) -> Iterator[NDArray[np.uint8]]:
@@ -40,15 +44,16 @@ def _volume(slices: Sequence[Slice], schema: DicomSchema) -> NDArray[np.uint8]:
     step = None if schema.spacing is None else schema.spacing[0]
     matrix = places_of(stack.positions, depth, step)  # (depth, slices)
     rank = {piece: place for place, piece in enumerate(stack.slices)}
-    planes: NDArray[np.float32] | None = None
+    if len(slices) * math.prod(sides) > MAX_RESAMPLED_VALUES:
+        raise Flaw(f"holds {len(slices)} slices, too many for the declared sides")
+    volume = np.zeros((COLOUR_CHANNELS[schema.colour], *schema.size), dtype=np.float32)
     # In the order of the files, each of which is opened once.
     for piece, image in _planes(slices, schema, sides):
-        if planes is None:
-            planes = np.zeros((image.shape[0], len(slices), *sides), dtype=np.float32)
-        planes[:, rank[piece]] = image
-    if planes is None:
-        raise Flaw("holds no slice")
-    return _bytes(np.einsum("zs,cshw->czhw", matrix, planes, optimize=True))
+        weights = matrix[:, rank[piece]]  # (depth,)
+        # Added at once: slices of the declared sides may be far larger than the file.
+        for place in np.flatnonzero(weights):
+            volume[:, place] += weights[place] * image
+    return _bytes(volume)
 
 
 def _planes(

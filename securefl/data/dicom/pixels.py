@@ -3,13 +3,13 @@
 Uncompressed grey pixels are read here, as a view of the file. pydicom decodes everything else.
 """
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from securefl.data.dicom.compressed import JPEG_2000, RLE, check_frame
 from securefl.data.dicom.files import Flaw
 from securefl.data.dicom.header import Header, PixelForm, pixel_form
 from securefl.data.dicom.reading import (
@@ -28,11 +28,7 @@ GREYS = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 NATIVE_LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 # Whose decoders return whole cells, so that the highest bit in use has to be looked up.
-WHOLE_CELLS = (*NATIVE_LITTLE_ENDIAN, BIG_ENDIAN, "1.2.840.10008.1.2.5")
-JPEG_2000 = "1.2.840.10008.1.2.4.9"
-# A frame that is compressed has at most twice its bytes, and a header.
-FRAME_HEADER_BYTES = 2**16
-_CODESTREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ (ISO/IEC 15444-1, A.4 and A.5)
+WHOLE_CELLS = (*NATIVE_LITTLE_ENDIAN, BIG_ENDIAN, RLE)
 
 
 @dataclass(frozen=True)
@@ -99,12 +95,8 @@ class Pixels:
     def _bounded(self, index: int) -> Any:
         """Returns the data set, after a look at the size of a compressed frame. Raises Flaw."""
         if self._syntax not in (*NATIVE_LITTLE_ENDIAN, BIG_ENDIAN):
-            frame = encapsulated_frame(self.found.PixelData, index, self.form.frames)
-            bytes_of_frame = self.form.frame_values * self.form.allocated // 8
-            if len(frame) > 2 * bytes_of_frame + FRAME_HEADER_BYTES:
-                raise Flaw("has a compressed frame that is larger than its pixels")
-            if self._syntax.startswith(JPEG_2000):
-                _check_codestream(frame, self.form)
+            frame = encapsulated_frame(self.found, index, self.form.frames)
+            check_frame(frame, self._syntax, self.form)
         return self.found
 
 
@@ -152,17 +144,6 @@ def _check_native(data: bytes, form: PixelForm) -> None:
     expected = values * form.allocated // 8
     if len(data) < expected:
         raise Flaw(f"is cut off: it states {expected} bytes of pixels and holds {len(data)}")
-
-
-def _check_codestream(frame: bytes, form: PixelForm) -> None:
-    """Refuses JPEG 2000 of another size: the codec would allocate what the codestream states."""
-    start = frame[:1024].find(_CODESTREAM)
-    if start < 0:
-        raise Flaw("has a frame that is no JPEG 2000")
-    # After the markers: Lsiz and Rsiz (2 bytes each), then Xsiz, Ysiz, XOsiz and YOsiz.
-    right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
-    if (right - left, bottom - top) != (form.columns, form.rows):
-        raise Flaw("has pixels of another size than its header states")
 
 
 def _no_codec(syntax: str) -> str:

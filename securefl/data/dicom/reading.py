@@ -10,9 +10,13 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
+from securefl.data.dicom.elements import Encoding, check_elements
 from securefl.data.dicom.files import Flaw
 from securefl.errors import DataError
 
+_IMPLICIT = "1.2.840.10008.1.2"
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+MAX_META_BYTES = 2**16
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -63,26 +67,54 @@ def dataset(content: bytes, *, pixels: bool, tags: list[str] | None = None) -> A
         raise Flaw("is no DICOM file")
     with careful("is a damaged DICOM file"):
         # The file is in memory, so that no stated length makes a read larger than the file.
-        meta = _meta(content)
+        meta, start = _meta(content)
         # A deflated file of a few megabytes can hold gigabytes.
         if meta.get("TransferSyntaxUID") == DEFLATED:
             raise Flaw("is deflated, which is not read; write it with another transfer syntax")
         if "TransferSyntaxUID" not in meta:
             raise Flaw("states no transfer syntax")
+        syntax = meta.TransferSyntaxUID
+        encoding = Encoding(implicit=syntax == _IMPLICIT, little=syntax != _BIG_ENDIAN)
+        check_elements(content, start, encoding, _vr_of)
         return pydicom.dcmread(BytesIO(content), stop_before_pixels=not pixels, specific_tags=tags)
 
 
-def _meta(content: bytes) -> Any:
-    """Returns the file meta elements, which are in explicit VR and little endian (PS3.10, 7.1)."""
+def _meta(content: bytes) -> tuple[Any, int]:
+    """Returns the file meta elements and where they end.
+
+    They are in explicit VR and little endian (PS3.10, 7.1).
+    """
     from pydicom.filereader import read_dataset
 
-    file = BytesIO(content[_MAGIC.stop :])
-    return read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    file = BytesIO(content[_MAGIC.stop : _MAGIC.stop + MAX_META_BYTES])
+    found = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    end = _MAGIC.stop + file.tell()
+    # Elements of a command belong into no file (PS3.10, 7.1), and pydicom would read them.
+    if file.tell() >= MAX_META_BYTES or content[end : end + 2] == b"\0\0":
+        raise Flaw("is a damaged DICOM file")
+    return found, end
+
+
+def _vr_of(tag: int) -> str | None:
+    """Returns the value representation of a tag in the dictionary; None where it has none."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return None
 
 
 def is_directory(content: bytes) -> bool:
-    """Returns whether a file is a DICOMDIR, which lists other files and holds no image."""
-    return content[_MAGIC] == b"DICM" and _DIRECTORY.encode() in content[:1024]
+    """Returns whether a file is a DICOMDIR, which lists other files and holds no image.
+
+    Raises:
+        Flaw: it is a damaged DICOM file.
+    """
+    if content[_MAGIC] != b"DICM":
+        return False
+    with careful("is a damaged DICOM file"):
+        return bool(_meta(content)[0].get("MediaStorageSOPClassUID") == _DIRECTORY)
 
 
 def syntax_name(uid: str) -> str:
@@ -111,11 +143,18 @@ def is_decodable(uid: str) -> bool:
         return False
 
 
-def encapsulated_frame(data: bytes, index: int, frames: int) -> bytes:
-    """Returns one compressed frame."""
+def encapsulated_frame(found: Any, index: int, frames: int) -> bytes:
+    """Returns one compressed frame, which is the one that `decoded_frame` decodes."""
     from pydicom.encaps import get_frame
 
-    return bytes(get_frame(data, index, number_of_frames=frames))
+    offsets: tuple[bytes, bytes] | None = None
+    if "ExtendedOffsetTable" in found and "ExtendedOffsetTableLengths" in found:
+        offsets = (found.ExtendedOffsetTable, found.ExtendedOffsetTableLengths)
+        # pydicom does not use such a table either.
+        if len(offsets[0]) != len(offsets[1]):
+            offsets = None
+    frame = get_frame(found.PixelData, index, number_of_frames=frames, extended_offsets=offsets)
+    return bytes(frame)
 
 
 def is_big_endian(found: Any) -> bool:

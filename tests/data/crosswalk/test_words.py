@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from securefl.data.crosswalk.lookup import How
 from securefl.data.crosswalk.model import Crosswalk
 from securefl.data.crosswalk.read import read_crosswalk
 from securefl.errors import ScenarioError
@@ -15,6 +16,11 @@ def column(**words: Any) -> dict[str, Any]:
 
 def code(**changes: str) -> dict[str, str]:
     return {"system": "ICD-10", "version": "2019", "code": "I20", "value": "ill", **changes}
+
+
+def chain(steps: int) -> dict[str, str]:
+    """Returns steps from w0 to w1 and so on."""
+    return {f"w{step}": f"w{step + 1}" for step in range(steps)}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +69,18 @@ def code(**changes: str) -> dict[str, str]:
             ),
             r"columns\.diagnosis\.sites\.bern: synonyms go in a circle",
         ),
+        (
+            column(synonyms=chain(17), terms={"w17": "ill"}),
+            r"columns\.diagnosis: synonyms go from 'w0' in more than 16 steps",
+        ),
+        (
+            column(synonyms=chain(3000), terms={"w3000": "ill"}),
+            r"columns\.diagnosis: synonyms go from 'w0' in more than 16 steps",
+        ),
+        (
+            column(hierarchy=chain(17)),
+            r"columns\.diagnosis: the hierarchy goes from 'w0' in more than 16 steps",
+        ),
         (column(terms={"1": "ill", "1.0": "healthy"}), "'1' is there twice"),
         (column(terms={"a": "ill"}, missing=["a"]), "'a' is among terms and among missing"),
         (column(terms={"a": "ill"}, synonyms={"a": "b"}), "'a' has an entry of its own"),
@@ -89,6 +107,24 @@ def test_the_narrowest_words_below_a_wider_one_are_found_at_every_height() -> No
         "infarct": frozenset({"stemi", "nstemi"}),
         "heart": frozenset({"stemi", "nstemi", "angina"}),
     }
+
+
+def test_sixteen_steps_lead_to_the_end() -> None:
+    given = column(synonyms=chain(16), terms={"w16": "ill"}, hierarchy={"ill": "any"})
+    (word,) = read_crosswalk(given).terms("diagnosis", None, ["w0"])
+    assert word == ("ill", How.SYNONYM)
+
+
+def test_a_word_of_a_synonym_may_be_a_code_a_pattern_or_missing() -> None:
+    given = column(
+        synonyms={"a": "b", "b": "I20", "c": "xx", "d": "none"},
+        codes=[code()],
+        patterns=[{"pattern": "x+", "value": "healthy"}],
+        missing=["none"],
+    )
+    words = read_crosswalk(given).terms("diagnosis", None, ["a", "b", "c", "d"])
+    assert [word.value for word in words] == ["ill", "ill", "healthy", None]
+    assert [word.how for word in words] == [How.SYNONYM] * 3 + [How.MISSING]
 
 
 def test_a_crosswalk_knows_the_sites_that_it_names() -> None:

@@ -53,11 +53,28 @@ def test_attributes_are_named_by_kind_known_answer(tmp_path: Path) -> None:
         ("identifiers", "PatientID"),
         ("identifiers", "AccessionNumber"),
         ("UIDs", "SOPInstanceUID"),
+        ("UIDs", "MediaStorageSOPInstanceUID"),
         ("UIDs", "StudyInstanceUID"),
         ("UIDs", "SeriesInstanceUID"),
         ("UIDs", "FrameOfReferenceUID"),
         ("private", "(0011,...)"),
         ("overlays", "(6000,3000)"),
+    }
+
+
+def test_file_meta_and_preamble_can_tell_who_wrote_a_file(tmp_path: Path) -> None:
+    found = dicom(tmp_path / "a")
+    plain = confidential(content(tmp_path / "a"))
+    found.file_meta.SourceApplicationEntityTitle = "INSELSPITAL"
+    found.file_meta.PrivateInformationCreatorUID = "1.2.3.4"
+    found.file_meta.PrivateInformation = b"Anna"
+    found.preamble = b"Muster^Anna".ljust(128, b"\0")
+    save(found, tmp_path / "a")
+    assert confidential(content(tmp_path / "a")) - plain == {
+        ("devices", "SourceApplicationEntityTitle"),
+        ("UIDs", "PrivateInformationCreatorUID"),
+        ("private", "PrivateInformation"),
+        ("preamble", "not zero"),
     }
 
 

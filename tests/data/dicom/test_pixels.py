@@ -24,6 +24,7 @@ from securefl.data.dicom.files import File, Flaw, content
 from securefl.data.dicom.header import read_header
 from securefl.data.dicom.pixels import check_kind, read_pixels
 from securefl.errors import DataError
+from tests.data.dicom.codestreams import codestream
 from tests.data.dicom.files import AXIAL, dicom, first, save, source, store
 
 # File of pydicom -> modality, and the interval of its stored values.
@@ -258,8 +259,7 @@ def jpeg_ls(path: Path) -> None:
 
 def another_codestream(path: Path) -> None:
     # SOC, SIZ, its length, its capabilities, and 30,000 x 30,000 pixels instead of 3 x 2.
-    sizes = np.array([30_000, 30_000, 0, 0], ">u4").tobytes()
-    encapsulated(path, JPEG2000Lossless, b"\xff\x4f\xff\x51\0\x2f\0\0" + sizes)
+    encapsulated(path, JPEG2000Lossless, codestream(30_000, 30_000))
 
 
 def no_codestream(path: Path) -> None:
@@ -267,8 +267,7 @@ def no_codestream(path: Path) -> None:
 
 
 def broken_codestream(path: Path) -> None:
-    sizes = np.array([3, 2, 0, 0], ">u4").tobytes()
-    encapsulated(path, JPEG2000Lossless, b"\xff\x4f\xff\x51\0\x2f\0\0" + sizes)
+    encapsulated(path, JPEG2000Lossless, codestream(3, 2))
 
 
 def long_run(path: Path) -> None:

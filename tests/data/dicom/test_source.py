@@ -11,6 +11,7 @@ from securefl.data.dicom.progress import watched
 from securefl.data.dicom.source import group_of
 from securefl.data.own.split import federated
 from securefl.errors import DataError
+from securefl.scenario.own_data import _stamp
 from tests.data.dicom.files import KEY, dicom, labels, source, volume
 
 SITES = ["bern", "chur"]
@@ -163,6 +164,39 @@ def test_directories_and_hidden_names_are_passed_over(tmp_path: Path) -> None:
     index = b"\0" * 128 + b"DICM" + b"\x02\0\x02\0UI\x14\x001.2.840.10008.1.3.10"
     (tmp_path / "sites/bern/DICOMDIR").write_bytes(index)
     assert len(source(tmp_path).read(claim=False).train.examples) == 1
+
+
+def test_an_image_that_mentions_the_class_of_a_directory_is_none(tmp_path: Path) -> None:
+    dicom(tmp_path / "sites/bern/a", ReferencedSOPClassUIDInFile="1.2.840.10008.1.3.10")
+    assert len(source(tmp_path).read(claim=False).train.examples) == 1
+
+
+def test_a_path_that_is_too_long_counts_as_a_bad_file_without_a_name(tmp_path: Path) -> None:
+    dicom(tmp_path / "sites/bern/a")
+    # Longer than the system opens: made folder by folder, as unpacking nested archives does.
+    place = os.open(tmp_path / "sites/bern", os.O_RDONLY)
+    for _ in range(19):
+        os.mkdir("Muster^Anna" * 20, dir_fd=place)
+        inner = os.open("Muster^Anna" * 20, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = inner
+    os.close(os.open("slice.dcm", os.O_CREAT | os.O_WRONLY, dir_fd=place))
+    os.close(place)
+    opened = source(tmp_path)
+    with pytest.raises(DataError, match="file 1 of 2: cannot be read: File name too long") as seen:
+        opened.read(claim=False)
+    assert "Muster" not in str(seen.value)
+    assert len(opened.read(claim=True).train.examples) == 1
+    assert len(_stamp(tmp_path / "sites")) >= 15
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_closed_folder_counts_as_a_bad_file(tmp_path: Path) -> None:
+    dicom(tmp_path / "sites/bern/a/b")
+    (tmp_path / "sites/bern/a").chmod(0)
+    with pytest.raises(DataError, match="file 1 of 1: cannot be read: Permission denied"):
+        source(tmp_path).read(claim=False)
+    (tmp_path / "sites/bern/a").chmod(0o700)
 
 
 def test_a_folder_that_lies_too_deep_counts_as_a_bad_file(tmp_path: Path) -> None:
