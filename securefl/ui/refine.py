@@ -14,6 +14,10 @@ from securefl.ui.display import Display
 from securefl.ui.run import ShownRun
 
 DRIFT = ("auc", "accuracy", "rmse")
+UNSEEN = (
+    "records that do not fit what is declared are dropped without a word, and what they cost is "
+    "spent: `securefl data check` of the new records tells you of them beforehand"
+)
 OUTSIDE = (
     "these figures were computed without noise on the sites' test records: epsilon does not cover "
     "them, so keep them where those records may be seen"
@@ -24,6 +28,8 @@ def refine_model(folder: Path, asked: Asked, display: Display, *, workers: int) 
     """Trains the next version, and shows whether it was released. Returns that."""
     series = Series(folder)
     shown = ShownRun("refine", display, workers)
+    if series.claims_dp:
+        display.line(UNSEEN)
     outcome = refine(series, asked, shown.play)
     card = write_card(series, outcome.version)
     is_released = outcome.decision.kind != REFUSED

@@ -190,19 +190,19 @@ def validation_scenario(scenario: Scenario, table: Mapping[str, Any]) -> Scenari
     """
     values = scenario.resolved()
     steps = {"harmonise": values["data"]["harmonise"]}
-    judging = make_scenario(
-        _without_none(
-            {
-                "folder": str(scenario.home),
-                "seed": scenario.seed,
-                "rounds": 1,
-                "data": {**steps, **_seen_from(scenario.home, table)},
-                "model": values["model"],
-                "training": {"kind": "sgd"},
-                "weights": "equal",
-            }
-        )
-    )
+    made = {
+        "folder": str(scenario.home),
+        "seed": scenario.seed,
+        "rounds": 1,
+        "data": {**steps, **_seen_from(scenario.home, table)},
+        "model": values["model"],
+        "training": {"kind": "sgd"},
+        "weights": "equal",
+    }
+    try:
+        judging = make_scenario(_without_none(made))
+    except ScenarioError as reason:
+        raise ScenarioError(f"--validation: {reason}") from None
     if judging.data.harmonise != scenario.data.harmonise:
         raise ScenarioError(
             "--validation: its data.harmonise has other steps than the model was trained after; "

@@ -94,6 +94,12 @@ class Series:
         (cell,) = RunFolder.open(self.run_of(version)).cells()
         return cell
 
+    @property
+    def claims_dp(self) -> bool:
+        """Whether the first version claims DP, as all versions then do."""
+        privacy = self.cell(1).scenario["privacy"]
+        return privacy is not None and privacy["epsilon"] != "inf"
+
     def require(self, version: int) -> None:
         """Checks that there is a version of this number. Raises ScenarioError."""
         if version not in self.versions:

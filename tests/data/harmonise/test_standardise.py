@@ -48,9 +48,7 @@ def test_a_feature_too_small_for_the_steps_of_a_sum_is_to_be_rescaled() -> None:
     features = np.array([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])
     for scale in (1e-10, 1e-8):
         moments = [exact_moments(features * [1.0, scale], np.zeros((3, 0)))]
-        with pytest.raises(
-            DataError, match=r"column 1 is constant, or too small for sums .*rescale it"
-        ):
+        with pytest.raises(DataError, match=r"column 1 is constant, or too .*rescale it"):
             fitted(standardise_parts(2, claim=False), moments, p=2, q=0)
     moments = [exact_moments(features * [1.0, 1e-4], np.zeros((3, 0)))]
     assert fitted(standardise_parts(2, claim=False), moments, p=2, q=0).records == 3
