@@ -37,8 +37,8 @@ class Line(NamedTuple):
 
     Attributes:
         number: of the line in the file, from 1.
-        code: of the class, or the number of classes plus that of a group; DROPPED where the
-            crosswalk declares that the label is missing, or drops words that it does not know.
+        code: of the class, or the number of classes plus that of a group; DROPPED where the line
+            is bad, or the crosswalk declares that the label is missing or drops its word.
         split: index into the schema's splits; 0 where it has none.
     """
 
@@ -120,10 +120,17 @@ def read_labels(path: Path, schema: DicomSchema, on_bad: OnBad) -> Labels:
         if not text.strip():
             continue
         try:
-            place, line = _read_line(number, text, columns, schema)
+            place, fields = _place(text, columns, schema)
         except Flaw as reason:
             on_bad(f"data.labels, line {number} {reason}")
             continue
+        line: Line | None
+        try:
+            line = _read_line(number, place[0], fields, columns, schema)
+        except Flaw as reason:
+            on_bad(f"data.labels, line {number} {reason}")
+            # Said once: its series is left out without a sentence of its own.
+            line = Line(number, DROPPED, 0)
         if place in found:
             on_bad(f"data.labels, line {number} is the second line of one {schema.by}")
             line = None
@@ -132,20 +139,25 @@ def read_labels(path: Path, schema: DicomSchema, on_bad: OnBad) -> Labels:
 
 
 def _read_line(
-    number: int, text: bytes, columns: Mapping[str, int], schema: DicomSchema
-) -> tuple[tuple[str, str], Line | None]:
-    """Returns what a line is about, and what it says. Raises Flaw."""
-    place, fields = _place(text, columns, schema)
+    number: int, site: str, fields: list[str], columns: Mapping[str, int], schema: DicomSchema
+) -> Line:
+    """Returns what a line says. Raises Flaw."""
     word = fields[columns[schema.label.column]]
-    mapped = term_of(schema, place[0], word)
+    mapped = term_of(schema, site, word)
     if mapped.how is How.MISSING and canonical(word) in MISSING_WORDS:
         raise Flaw("has no label")
     if mapped.how is How.MISSING or (mapped.value is None and schema.drops_unmapped):
         code = DROPPED
     elif mapped.value is None:
-        raise Flaw("has a label that the crosswalk does not know, or knows in two ways")
+        raise Flaw(
+            "has a label that the crosswalk does not know, or knows in two ways; `securefl labels "
+            "check` lists such words"
+        )
     elif mapped.value not in schema.label_codes:
-        raise Flaw("has a label that is in no class of the schema")
+        hint = (
+            "" if schema.crosswalk else "; data.crosswalk leads from the words of a site to these"
+        )
+        raise Flaw(f"has a label that is in no class of the schema{hint}")
     else:
         code = schema.label_codes[mapped.value]
     split = 0
@@ -154,7 +166,7 @@ def _read_line(
         if word not in schema.splits:
             raise Flaw(f"has another split than {', '.join(schema.splits)}")
         split = [*schema.splits].index(word)
-    return place, Line(number, code, split)
+    return Line(number, code, split)
 
 
 def _place(
