@@ -61,7 +61,7 @@ def digits_of(values: Array) -> Tensor:
             f"data.harmonise: a sum over the records of a site is not below {MAX_STATISTIC:.0e} "
             "in size; rescale the columns, or clean them of values that are no numbers"
         )
-    digits = []
+    digits: list[int] = []
     for value in values.tolist():
         number = round(math.ldexp(value, FRACTION_BITS)) % _RING
         digits.extend((number >> (DIGIT_BITS * place)) % _BASE for place in range(DIGITS))

@@ -28,6 +28,7 @@ deterministic = settings(derandomize=True, max_examples=100, deadline=None, data
 TERMS = agreement(
     5, cohort=100, weights=dict.fromkeys(range(7), 1)
 )  # of two who are not members, too
+assert isinstance(TERMS.code, FixedPoint)
 CODE = TERMS.code
 ROSTER = dict(TERMS.roster)
 KEY = bytes(range(32, 64))
