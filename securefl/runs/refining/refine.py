@@ -9,7 +9,6 @@ A crash at any moment leaves the released version in force. The same call goes o
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -205,15 +204,12 @@ def _prepay(series: Series, last: int, scenario: Scenario, asked: Asked, folder:
         return
     _, earlier, cell = series.cell(last)
     check_noise(cell, earlier["privacy"]["noise"])
-    spent = spent_up_to(series, last)
-    # A mark is for all clients: the model has the noise. A run that died early lacks it.
-    marks = chain.from_iterable(past.seeded for past in spent.values())
     costs = {prepaid.GATE: gate_cost(asked), prepaid.FISHER: fisher_cost(scenario)}
     prepay(
         folder,
         terms=terms,
-        before=spent,
-        seeded=tuple(dict.fromkeys([*marks, *seeded_runs(earlier, cell)])),
+        before=spent_up_to(series, last),
+        seeded=seeded_runs(earlier, cell),
         clients=scenario.clients,
         version=last + 1,
         events=[(number, cost) for number, cost in costs.items() if cost is not None],

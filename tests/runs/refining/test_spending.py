@@ -21,7 +21,7 @@ from securefl.runs.refining.refine import abandon, refine
 from securefl.runs.refining.series import Series
 from securefl.runs.refining.spending import check_prepaid, spent_up_to
 from securefl.scenario.assemble import parts
-from securefl.scenario.scenario import Scenario, parse_scenario
+from securefl.scenario.scenario import parse_scenario
 from tests.runs.refining.conftest import CLAIM, Copied, play
 from tests.values import present
 
@@ -82,7 +82,8 @@ def test_a_run_that_dies_while_its_ledgers_begin_gives_no_epsilon_back(
     )
     # The version that training starts from knows nothing of these.
     assert second - first
-    begin, done = Ledger.begin, []
+    begin = Ledger.begin
+    done: list[Ledger] = []
 
     def dies(ledger: Ledger) -> None:
         if "run" in ledger._path.parts:
@@ -219,18 +220,18 @@ def test_a_ledger_that_lacks_something_of_an_earlier_version_is_refused(
     assert series.versions == [1, 2]
 
 
-def test_training_does_not_begin_on_ledgers_that_lack_a_version_that_is_not_in_force(
-    rolled_back: Path, tmp_path: Path
+def test_training_goes_on_only_from_ledgers_that_have_a_version_that_is_not_in_force(
+    rolled_back: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series = Series(shutil.copytree(rolled_back, tmp_path / "first"))
     (only,) = set(booked(series.cell(2).cell.ledgers)) - set(booked(series.cell(1).cell.ledgers))
-
-    def loses(scenario: Scenario, folder: Path, text: str) -> None:
-        (series.folder(3) / PREPAID / f"{only}.jsonl").unlink()
-        raise Killed
-
     asked = Asked({"share": 0.8}, ("privacy.epsilon=20.0",))
-    with pytest.raises(Killed):
-        refine(series, asked, loses)
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "open_ledgers", crash)
+        with pytest.raises(Killed):
+            refine(series, asked, play)
+    check_prepaid(series, 3)
+    (series.folder(3) / PREPAID / f"{only}.jsonl").unlink()
     with pytest.raises(LedgerError, match=rf"ledger {only}\.jsonl of version 3 lacks something"):
-        check_prepaid(series, 3)
+        refine(series, asked, play)
+    assert not series.cell(3).cell.rounds()
