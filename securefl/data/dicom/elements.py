@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from securefl.data.dicom.files import Flaw
 
-# 8,192 frames with their functional groups have some 50,000 items and 250,000 elements.
-MAX_ITEMS = 75_000
-MAX_ELEMENTS = 400_000
+# 8,192 frames with their functional groups have some 50,000 items and 200,000 elements. As many as
+# are allowed keep pydicom busy for two to four seconds.
+MAX_ITEMS = 60_000
+MAX_ELEMENTS = 250_000
 MAX_NESTING = 64
 # Of an element whose value becomes objects, such as numbers in text.
 MAX_TEXT_BYTES = 2**16

@@ -20,7 +20,13 @@ MAX_DEPTH = 32  # of folders below a site's
 
 
 class Flaw(Exception):
-    """Raised when a file or a series cannot become a record; the sentence holds no value of it."""
+    """Raised when a file or a series cannot become a record; the sentence holds no value of it.
+
+    Attributes:
+        file: that the sentence is about; None where it is the one at hand.
+    """
+
+    file: "File | None" = None
 
 
 class File(NamedTuple):

@@ -63,10 +63,14 @@ def _planes(
     window = None if schema.window == "file" else schema.window
     opened: tuple[Header, Pixels] | None = None
     for piece in slices:
-        if opened is None or opened[0] is not piece.header:
-            data = content(piece.header.file.path)
-            opened = (piece.header, read_pixels(data, piece.header, window))
-        image = opened[1].frame(piece.frame)
+        try:
+            if opened is None or opened[0] is not piece.header:
+                data = content(piece.header.file.path)
+                opened = (piece.header, read_pixels(data, piece.header, window))
+            image = opened[1].frame(piece.frame)
+        except Flaw as reason:
+            reason.file = piece.header.file
+            raise
         rows, columns = _matrices(piece, schema, sides)
         yield piece, np.stack([along(channel, rows, columns) for channel in image])
 

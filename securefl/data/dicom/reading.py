@@ -100,7 +100,7 @@ def _vr_of(tag: int) -> str | None:
     from pydicom.datadict import dictionary_VR
 
     try:
-        return dictionary_VR(tag)
+        return str(dictionary_VR(tag))
     except KeyError:
         return None
 

@@ -148,7 +148,7 @@ class DicomSource:
                 with careful("cannot be read"):
                     images = [*images_of(series, self.schema)]
             except Flaw as reason:
-                on_bad(self.sentence(series.first, f"the series of this file {reason}"))
+                on_bad(self._sentence_of(reason, series))
                 continue
             finally:
                 steps.pass_by(len(series.headers))
@@ -224,6 +224,12 @@ class DicomSource:
         """Returns a sentence about a file, with its place and no name."""
         count = len(self.files[file.site])
         return f"site {self.sites[file.site]!r}, file {file.number} of {count}: {what} ({_LISTED})"
+
+    def _sentence_of(self, reason: Flaw, series: Series) -> str:
+        """Returns a sentence about the bad file of a series, or about all of it."""
+        if reason.file is not None:
+            return self.sentence(reason.file, str(reason))
+        return self.sentence(series.first, f"the series of this file {reason}")
 
     def _with_lines(
         self, all_series: Sequence[Series], labels: Labels, on_bad: OnBad

@@ -108,7 +108,8 @@ def sequence(body: bytes, vr: bytes = b"SQ", tag: bytes = GROUPS) -> bytes:
     return tag + vr + b"\0\0" + struct.pack("<I", len(body)) + body
 
 
-MANY = EMPTY_ITEM * (MAX_ITEMS + 1)
+FEW_ITEMS = 1008
+MANY = EMPTY_ITEM * (FEW_ITEMS + 1)
 COSTLY = {
     "defined length": sequence(MANY),
     "undefined length": GROUPS + b"SQ\0\0" + UNDEFINED + MANY + SEQUENCE_END,
@@ -130,9 +131,12 @@ COSTLY = {
 
 
 @pytest.mark.parametrize("kind", COSTLY)
-def test_items_that_would_cost_memory_are_refused_before_they_do(tmp_path: Path, kind: str) -> None:
+def test_items_that_would_cost_memory_are_refused_before_they_do(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elements, "MAX_ITEMS", FEW_ITEMS)
     spoiled(tmp_path / "sites/bern/a", COSTLY[kind])
-    with pytest.raises(DataError, match=r"file 1 of 1: has more than 75000 items"):
+    with pytest.raises(DataError, match=r"file 1 of 1: has more than 1008 items"):
         source(tmp_path).read(claim=False)
     assert len(source(tmp_path).read(claim=True).train.examples) == 0
 
@@ -191,7 +195,7 @@ def test_file_meta_are_short(tmp_path: Path) -> None:
     dicom(tmp_path / "a")
     data = (tmp_path / "a").read_bytes()
     place = data.index(b"\x08\x00\x16\x00UI")
-    long = data[:place] + b"\x02\x00\x16\x00AE\0\0" * 10_000 + data[place:]
+    long = data[:place] + b"\x02\x00\x16\x00AE\x04\0abcd" * 10_000 + data[place:]
     for read in (lambda: dataset(long, pixels=True), lambda: is_directory(long)):
         with pytest.raises(Flaw, match="is a damaged DICOM file"):
             read()
@@ -200,5 +204,25 @@ def test_file_meta_are_short(tmp_path: Path) -> None:
 
 def test_the_bounds_themselves_pass() -> None:
     check_elements(sequence(EMPTY_ITEM * MAX_ITEMS), 0, EXPLICIT, _vr_of)
-    with pytest.raises(Flaw, match="more than 75000 items"):
+    with pytest.raises(Flaw, match="more than 60000 items"):
         check_elements(sequence(EMPTY_ITEM * (MAX_ITEMS + 1)), 0, EXPLICIT, _vr_of)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WRONG if WRONG[kind]])
+def test_the_count_itself_refuses_what_lies_outside(kind: str) -> None:
+    with pytest.raises(Flaw, match="is a damaged DICOM file"):
+        check_elements(WRONG[kind] + b"\x20\x00\x10\x00SH\x02\0ab", 0, EXPLICIT, _vr_of)
+
+
+def test_a_private_sequence_without_a_representation_is_known_by_its_items() -> None:
+    private = b"\x11\x00\x10\x10" + UNDEFINED + EMPTY_ITEM * 3 + SEQUENCE_END
+    assert counted(private, IMPLICIT) == (3, 1)
+
+
+def test_elements_behind_fragments_are_counted() -> None:
+    fragments = b"\xe0\x7f\x10\x00OB\0\0" + UNDEFINED + EMPTY_ITEM * 2 + SEQUENCE_END
+    assert counted(fragments + b"\xfc\xff\xfc\xffOB\0\0\0\0\0\0", EXPLICIT) == (0, 2)
+
+
+def test_a_data_set_may_be_explicit_against_its_syntax() -> None:
+    assert counted(sequence(EMPTY_ITEM * 3), IMPLICIT) == (3, 1)
