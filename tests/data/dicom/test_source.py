@@ -249,3 +249,11 @@ def test_without_pydicom_the_extra_is_named(
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
     with pytest.raises(DataError, match=r"pip install 'securefl\[dicom\]'"):
         source(tmp_path).check_form()
+
+
+def test_a_file_that_is_cut_off_is_named_by_its_own_number(tmp_path: Path) -> None:
+    volume(tmp_path / "sites/bern", (10, 20, 30))
+    path = tmp_path / "sites/bern/1.dcm"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DataError, match=r"^site 'bern', file 2 of 3: is cut off"):
+        source(tmp_path, size=[3, 2, 3]).read(claim=False)
