@@ -173,10 +173,14 @@ def test_numbers_in_text_are_few(tmp_path: Path) -> None:
 
 WRONG = {
     "an item that is none": sequence(b"\x20\x00\x10\x00\0\0\0\0"),
-    "an item longer than its sequence": sequence(b"\xfe\xff\x00\xe0\x10\0\0\0"),
+    "an item longer than its sequence": sequence(b"\xfe\xff\x00\xe0\x0a\0\0\0"),
     "an element longer than its item": sequence(
         b"\xfe\xff\x00\xe0\x08\0\0\0" + b"\x20\x00\x10\x00SH\x02\0" + b"ab"
     ),
+    "fragments longer than their item": sequence(
+        b"\xfe\xff\x00\xe0\x0c\0\0\0" + b"\x20\x00\x10\x00OB\0\0" + UNDEFINED
+    )
+    + SEQUENCE_END,
     "a command": b"",
 }
 
