@@ -284,7 +284,7 @@ def group_of(key: bytes, patient: str) -> bytes:
 
 
 def _digests(key: bytes, files: Sequence[File]) -> Iterator[bytes]:
-    """Yields a keyed digest of each file that can be read; `read` says what is wrong with others."""
+    """Yields a keyed digest of each file that can be read."""
     for file in files:
         with suppress(Flaw):
             yield hmac.digest(key, content(file.path), "sha256")
