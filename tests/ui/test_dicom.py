@@ -90,7 +90,8 @@ def test_check_says_what_the_files_hold_known_answer(tmp_path: Path) -> None:
         "12 PatientIDs at two sites or more: one side of the split has them all here; between "
         "hospitals nobody would know",
         "text in the pixels: 0 files say YES, 0 say NO, 24 say nothing; a flag proves nothing",
-        "UIDs in 24 files: SOPInstanceUID in 24, SeriesInstanceUID in 24, StudyInstanceUID in 24",
+        "UIDs in 24 files: MediaStorageSOPInstanceUID in 24, SOPInstanceUID in 24, "
+        "SeriesInstanceUID in 24, StudyInstanceUID in 24",
         "identifiers in 24 files: PatientID in 24",
         "names in 24 files: PatientName in 24",
         "securefl writes none of these attributes into a run, removes none of them from the files, "
