@@ -88,6 +88,7 @@ def _data(scenario: Resolved) -> dict[str, Any]:
         "clients": data["clients"],
         "share": data.get("share"),
         "harmonise": data.get("harmonise"),
+        "crosswalk": data.get("crosswalk") is not None,
         "declared_records": privacy.get("records"),
     }
 

@@ -60,7 +60,7 @@ def _of_privacy(ground: Ground) -> Iterator[str]:
     if ground.later:
         yield "Later versions of this model have spent more: see the card of the last one."
     if not ground.is_audited:
-        yield "Not audited: nobody measured what an adversary learns."
+        yield "No adversary was measured on this run: `securefl audit RUN --adversary WHO` does so."
     for mistake in ground.mistakes:
         yield f"The lint says: {mistake}."
 

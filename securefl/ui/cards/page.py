@@ -1,6 +1,6 @@
 """A model card as a page in Markdown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 NOT_MEASURED = "not measured"
@@ -24,6 +24,8 @@ def _head(card: Card) -> Iterator[str]:
     yield f"- Records: {data['name']}, {data['clients']} clients ({data['partition']})"
     yield f"- Declared records a site: {_listed(data['declared_records'])}"
     yield f"- Digest of the records: {data['digest'] or 'none, they are published'}"
+    if data["crosswalk"]:
+        yield "- Words of the sites: led to common ones by a crosswalk"
     if data["harmonise"] is not None:
         steps = ", ".join(map(_step, data["harmonise"]))
         yield f"- Steps of data.harmonise before the model: {steps}"
@@ -110,18 +112,21 @@ def _privacy(card: Card) -> Iterator[str]:
 
 
 def _seen(card: Card) -> Iterator[str]:
-    yield "## Who could see what"
-    yield ""
-    for who, kinds in card["who_saw"].items():
-        yield f"- {who}: {', '.join(kinds) or 'nothing'}"
-    yield ""
+    yield from _list(
+        "Who could see what",
+        [f"{who}: {', '.join(kinds) or 'nothing'}" for who, kinds in card["who_saw"].items()],
+    )
 
 
 def _limits(card: Card) -> Iterator[str]:
-    yield "## Limits"
+    yield from _list("Limits", card["limits"])
+
+
+def _list(title: str, sentences: Sequence[str]) -> Iterator[str]:
+    yield f"## {title}"
     yield ""
-    for limit in card["limits"]:
-        yield f"- {limit}"
+    for sentence in sentences:
+        yield f"- {sentence}"
     yield ""
 
 

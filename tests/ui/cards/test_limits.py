@@ -45,7 +45,7 @@ def with_scenario(**changes: object) -> Ground:
         (with_metrics(left_out={"3": "no key"}), "Client 3 took no part: no key."),
         (with_metrics(sites={}), "Test records belong to no site"),
         (replace(GROUND, end="no budget"), "The run ended early: no budget."),
-        (replace(GROUND, is_audited=False), "Not audited"),
+        (replace(GROUND, is_audited=False), "No adversary was measured"),
         (replace(GROUND, later=True), "Later versions of this model have spent more"),
         (replace(GROUND, mistakes=("x is wrong",)), "The lint says: x is wrong."),
         (with_scenario(channel={"kind": "plain"}), "the server sees every update"),
