@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from securefl.data.crosswalk.lookup import How, Mapped, check_synonyms, lookup_of
-from securefl.data.crosswalk.words import ColumnWords, Section
+from securefl.data.crosswalk.words import ColumnWords
+from securefl.data.own.columns import Section
 from securefl.data.own.spelling import MISSING_WORDS, canonical
 
 

@@ -21,14 +21,13 @@ from typing import Annotated
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     model_validator,
 )
 
 from securefl.data.crosswalk.pattern import compile_pattern
+from securefl.data.own.columns import Section
 from securefl.data.own.spelling import canonical, declared
 
 # ICD-9 is not among them: its codes are decimals, and a table reads 250.0 and 250.00 as one number.
@@ -36,12 +35,6 @@ CODE_SYSTEMS = ("ICD-10", "ICD-10-CM", "ICD-10-GM", "ICD-11", "LOINC", "SNOMED C
 
 # From word to word, along synonyms or up the hierarchy.
 MAX_STEPS = 16
-
-
-class Section(BaseModel):
-    """A table of the crosswalk; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _known_system(system: str) -> str:

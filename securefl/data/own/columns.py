@@ -23,7 +23,7 @@ MIN_CLASSES = 2
 
 
 class Section(BaseModel):
-    """A table of the schema; unknown keys are refused."""
+    """A table of a schema or a crosswalk; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
