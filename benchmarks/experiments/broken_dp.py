@@ -17,7 +17,7 @@ from securefl.learning.clipping.arithmetic import clip_factors
 from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer, KeystreamDPOptimizer
 from securefl.learning.plan import DpPlan, OnStep, unseen
 from securefl.learning.sampling import poisson_batches, shuffled_batches
-from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.events import PrivacyEvent, ReleaseId
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, StreamFor
@@ -265,7 +265,7 @@ def batches_of_one_size(
 class ForgetfulLedger(Ledger):
     """Starts again with an empty file whenever it holds a few rounds."""
 
-    def reserve(self, event: SampledGaussian, *, release_id: ReleaseId) -> None:
+    def reserve(self, event: PrivacyEvent, *, release_id: ReleaseId) -> None:
         """Books the event, and first forgets a full ledger."""
         if self._events.total() >= _ROUNDS_BOOKED:
             self._path.unlink()

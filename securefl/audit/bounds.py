@@ -1,7 +1,6 @@
 """Lower bounds on epsilon from scores of gradient canaries, and tests whether a claim survives."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from securefl.audit.canaries import Canaries
 from securefl.audit.knowledge import Knowledge
 from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.accounting.profile import Profile
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import Counts
 from securefl.rng import Keystream
 
 CONFIDENCE = 0.999  # of the verdict of an audit
@@ -38,7 +37,7 @@ class Claim:
         profile: epsilon at every delta.
     """
 
-    spent: Mapping[SampledGaussian, int]
+    spent: Counts
     epsilon: float
     delta: float
     profile: Profile

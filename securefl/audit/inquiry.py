@@ -15,7 +15,7 @@ from securefl.errors import ScenarioError
 from securefl.federation.record import RoundRecord
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.accounting.profile import privacy_profile
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 from securefl.rng import Keystream, seeded_keystream
 from securefl.scenario.scenario import Scenario, make_scenario
 
@@ -57,7 +57,7 @@ class Inquiry:
     colluders: int = 1
     target: int = 0
     seed: int = 0
-    booked: Mapping[SampledGaussian, int] | None = None
+    booked: Mapping[PrivacyEvent, int] | None = None
 
     def __post_init__(self) -> None:
         clients = self.scenario.clients
@@ -180,7 +180,7 @@ class Inquiry:
             weights_in_sum(weights, scenario.facts.max_weight),
         )
 
-    def spent(self, played: Replay) -> Mapping[SampledGaussian, int]:
+    def spent(self, played: Replay) -> Mapping[PrivacyEvent, int]:
         """Returns the events that the claim rests on: of the run, or of the replay without one."""
         return played.spent if self.booked is None else self.booked
 

@@ -13,7 +13,7 @@ from securefl.audit.lines import Line, Verdict
 from securefl.audit.noise_checks import fresh_checks, size_checks
 from securefl.audit.step_checks import batch_checks, book_checks, clip_checks
 from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, SIZE
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 # Share of the noise that rounding of the weights may add: more would blur what is measured.
 MAX_ROUNDING_SHARE = 0.01
@@ -38,7 +38,7 @@ class Inside(NamedTuple):
     clip: float
 
 
-def mechanism_lines(seen: Inside, spent: Mapping[SampledGaussian, int]) -> list[Line]:
+def mechanism_lines(seen: Inside, spent: Mapping[PrivacyEvent, int]) -> list[Line]:
     """Returns one line for each of `verdicts.MECHANISM`.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from securefl.audit.replay import Replay
 from securefl.errors import ScenarioError, SecureflError
 from securefl.files import read_lines
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 from securefl.privacy.past import past_of
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.checkpoint import load_checkpoint
@@ -38,7 +38,7 @@ def open_run(path: Path) -> tuple[Scenario, Cell]:
     return make_scenario(dict(values)), cell
 
 
-def booked(cell: Cell, client: int) -> Mapping[SampledGaussian, int] | None:
+def booked(cell: Cell, client: int) -> Mapping[PrivacyEvent, int] | None:
     """Returns the events in a client's stored ledger and how often; None without a ledger."""
     ledger = cell.ledgers / f"{client}.jsonl"
     return dict(past_of(ledger).events) if ledger.exists() else None

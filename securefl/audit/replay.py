@@ -13,7 +13,7 @@ from securefl.channels.protocol import Header
 from securefl.federation import engine
 from securefl.federation.record import RoundRecord
 from securefl.learning.plan import LocalTraining
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 from securefl.privacy.past import past_of
 from securefl.privacy.remember import Remember, fresh
 from securefl.runs.origin import origin_of
@@ -61,7 +61,7 @@ class Replay:
     knowledge: tuple[Knowledge, ...]
     transcript: list[TranscriptLine]
     weights: Tensor
-    spent: Mapping[SampledGaussian, int]
+    spent: Mapping[PrivacyEvent, int]
     assembled: Assembled
     local: LocalTraining
 

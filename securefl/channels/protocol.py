@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
+from securefl.privacy.noise.shares import NoiseShares
 from securefl.rng import StreamFor
 
 Packet = bytes | bytearray | memoryview  # one message on its way
@@ -60,7 +61,7 @@ class ClientUpdate:
 
     delta: Tensor
     weight: int
-    spent: SampledGaussian | None
+    spent: PrivacyEvent | None
     model_hash: bytes
 
 
@@ -121,8 +122,7 @@ class Observation(Header):
 class Observer(Protocol):
     """Watches a federation: engine, channel and adversary report what each party sees, at once.
 
-    Values are the tensors in use, not copies, and may be modified in place after the call.
-    An observer that keeps them clones them.
+    Values are the tensors in use, which may change in place: an observer that keeps them clones.
     """
 
     def observe(self, observation: Observation) -> None:
@@ -132,8 +132,7 @@ class Observer(Protocol):
 class _Unwatched:
     """Lets every observation go, so that a run holds no vector longer than it needs it."""
 
-    def observe(self, observation: Observation) -> None:
-        """Forgets it."""
+    def observe(self, observation: Observation) -> None: ...
 
 
 UNWATCHED: Observer = _Unwatched()
@@ -209,6 +208,7 @@ class Plan:
         stream_for: purpose, client, round -> keystream.
         config: digest of everything else that is agreed on.
         missing: clients that do not answer the session's set-up, if the channel has one.
+        noise: what the clients add in shares to each sum; None where they add nothing.
     """
 
     session: bytes
@@ -222,6 +222,7 @@ class Plan:
     stream_for: StreamFor
     config: bytes = b""
     missing: frozenset[int] = frozenset()
+    noise: NoiseShares | None = None
 
 
 @dataclass(frozen=True)
@@ -256,18 +257,17 @@ class Kind:
         sees: "server", "network" or "client" -> the kinds of its Observations.
         stages: requests and replies of a round.
         trains_in: the stage in which clients train and send their updates, from 1.
-        fewest: terms and size of a cohort -> fewest updates without which a sum is lost; by default
-            the scenario's min_cohort.
+        fewest: terms, size of a cohort -> fewest updates of a sum; by default min_cohort.
         rows: size of a cohort -> rows that a rule gets.
-        min_cohort: options -> fewest updates of a round, where the scenario names no number.
+        min_cohort: options -> fewest updates of a round where the scenario names none.
         options: keys of the table [channel] that it takes, with their defaults.
         set_up: whether a session begins with a set-up, which a client can miss.
         exact: whether a round that is played again gives the same bytes.
-        lossy: whether coordinates are clipped and lose precision on the way.
+        lossy: whether coordinates are clipped and lose precision.
         keyed: whether clients hold a key that opens every update.
         bounds_weights: whether a weight that a client reports must be at most max_weight.
-        shows_reported_weights: whether the server learns a weight that a client reports, although
-            it sees no update.
+        shows_reported_weights: whether the server learns a reported weight and sees no update.
+        release: terms -> the cost of one sum under shares of noise; None where it carries none.
     """
 
     sides: Callable[..., Sides]
@@ -287,6 +287,7 @@ class Kind:
     keyed: bool = False
     bounds_weights: bool = False
     shows_reported_weights: bool = False
+    release: Callable[[Any], PrivacyEvent] | None = None
 
     @property
     def server_holds_model(self) -> bool:

@@ -22,7 +22,7 @@ from securefl.federation.fork import Order, Word
 from securefl.learning.plan import unseen
 from securefl.learning.protocol import Trained, Trainer
 from securefl.learning.stacked.stack import Piece, Stack
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 # So that a worker has something to choose from: clients, or stacks of them.
 CLIENTS_AHEAD_A_WORKER = 4
@@ -55,7 +55,7 @@ class PooledTrainer:
         self._workers = workers
 
     @property
-    def cost(self) -> SampledGaussian | None:
+    def cost(self) -> PrivacyEvent | None:
         """The event that one call of `fit` costs."""
         return self._trainer.cost
 

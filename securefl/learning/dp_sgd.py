@@ -23,7 +23,7 @@ from securefl.learning.plan import DpPlan, LocalTraining, OnOwnStep, OnStep, uns
 from securefl.learning.pooling import make_fast, usual_pools
 from securefl.learning.protocol import Trained, Trainer
 from securefl.learning.sampling import poisson_batches
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent, SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, StreamFor
 
@@ -228,7 +228,7 @@ class DpSgdTrainer:
         self._on_step = on_step
 
     @property
-    def cost(self) -> SampledGaussian:
+    def cost(self) -> PrivacyEvent:
         """The event that one round costs."""
         return self.plan.cost
 

@@ -13,7 +13,7 @@ from securefl.data.task import Examples, Task
 from securefl.learning.algorithms.corrections import Corrections
 from securefl.learning.options import USUAL, StepOptions
 from securefl.learning.protocol import Bend
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent, SampledGaussian
 from securefl.rng import StreamFor
 
 # How DP-SGD treats the records, in the words of the scenario's table [practice].
@@ -77,7 +77,7 @@ class DpPlan:
         return replace(self, noise_multiplier=noise_multiplier)
 
     @property
-    def cost(self) -> SampledGaussian:
+    def cost(self) -> PrivacyEvent:
         """The event that one round costs."""
         return SampledGaussian(self.sample_rate, self.noise_multiplier, self.steps)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 # a parameter's gradient, the parameter minus its global value -> the gradient to use
 Bend = Callable[[Tensor, Tensor], Tensor]
@@ -21,14 +21,14 @@ class Trained(NamedTuple):
     """
 
     delta: Tensor
-    spent: SampledGaussian | None
+    spent: PrivacyEvent | None
 
 
 class Trainer(Protocol):
     """Local training of one client."""
 
     @property
-    def cost(self) -> SampledGaussian | None:
+    def cost(self) -> PrivacyEvent | None:
         """The event that one call of `fit` costs; None without a DP mechanism."""
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:

@@ -11,7 +11,7 @@ from securefl.data.task import Examples, Task
 from securefl.learning.counts import CountsLayout
 from securefl.learning.evaluate import predict
 from securefl.learning.protocol import Metrics, Trained
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 from securefl.privacy.noise.integers import noisy_counts
 from securefl.rng import Keystream
 
@@ -52,7 +52,7 @@ class Tally:
         examples: Examples,
         *,
         layout: CountsLayout,
-        cost: SampledGaussian | None,
+        cost: PrivacyEvent | None,
         stream_for: Callable[[int], Keystream],
         on_metrics: OnMetrics = unkept,
     ) -> None:
@@ -66,7 +66,7 @@ class Tally:
         self._on_metrics = on_metrics
 
     @property
-    def cost(self) -> SampledGaussian | None:
+    def cost(self) -> PrivacyEvent | None:
         """The event that one evaluation costs; None without noise."""
         return self._cost
 

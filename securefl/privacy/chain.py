@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from securefl.errors import LedgerError
-from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.events import PrivacyEvent, ReleaseId, event_from_json
 
 # The head of a ledger without lines.
 GENESIS = "0" * 64
@@ -64,7 +64,7 @@ def _check(entry: Mapping[str, Any]) -> None:
     if entry["kind"] != "begin":
         ReleaseId(*release)
     if event:
-        SampledGaussian(**event)
+        event_from_json(event)
     earlier([entry])
     names = (entry.get("before") or {}).get("seeded", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -95,12 +95,12 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def earlier(entries: Sequence[Mapping[str, Any]]) -> Counter[SampledGaussian]:
+def earlier(entries: Sequence[Mapping[str, Any]]) -> Counter[PrivacyEvent]:
     """Returns the events that were released before the first entry, as that entry records them."""
     if not entries or "before" not in entries[0]:
         return Counter()
     events = entries[0]["before"]["events"]
-    return Counter({SampledGaussian(**event): count for event, count in events})
+    return Counter({event_from_json(event): count for event, count in events})
 
 
 def seeded_before(entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from securefl.errors import LedgerError, PolicyRefused
 from securefl.privacy.accounting.epsilon import epsilon
-from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.events import PrivacyEvent, ReleaseId
 from securefl.privacy.ledger import Ledger, Terms
 from securefl.privacy.past import NO_PAST, Past
 
@@ -55,20 +55,20 @@ class DataSetLedger(Ledger):
     ) -> None:
         self.ceiling = ceiling
         self._run = run
-        self._whole: Counter[SampledGaussian] = Counter()
+        self._whole: Counter[PrivacyEvent] = Counter()
         super().__init__(path, terms, before)
 
-    def epsilon_with(self, event: SampledGaussian, rounds: int) -> float:
+    def epsilon_with(self, event: PrivacyEvent, rounds: int) -> float:
         """Returns the cost of all runs together, once this one has released `rounds` events."""
         ahead = Counter({event: max(0, rounds - len(self._booked))})
         return epsilon(self._whole + ahead, delta=self.ceiling.delta)
 
-    def prepare(self, event: SampledGaussian) -> None:
+    def prepare(self, event: PrivacyEvent) -> None:
         """Computes what `reserve` looks up: how long that takes would tell about other runs."""
         self._fits_the_run(event)
         self._fits_the_ceiling(event)
 
-    def reserve(self, event: SampledGaussian, *, release_id: ReleaseId) -> None:
+    def reserve(self, event: PrivacyEvent, *, release_id: ReleaseId) -> None:
         """Books an event before anything that depends on the data leaves.
 
         Raises:
@@ -85,13 +85,13 @@ class DataSetLedger(Ledger):
             )
         super().reserve(event, release_id=release_id)
 
-    def _fits_the_run(self, event: SampledGaussian) -> bool:
+    def _fits_the_run(self, event: PrivacyEvent) -> bool:
         return self._fits(event, self._events, self.terms.budget, self.terms.delta)
 
-    def _fits_the_ceiling(self, event: SampledGaussian) -> bool:
+    def _fits_the_ceiling(self, event: PrivacyEvent) -> bool:
         return self._fits(event, self._whole, *self.ceiling)
 
-    def _book(self, release_id: ReleaseId, event: SampledGaussian) -> None:
+    def _book(self, release_id: ReleaseId, event: PrivacyEvent) -> None:
         self._whole[event] += 1
         if release_id.run == self._run:
             super()._book(release_id, event)

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +11,13 @@ from securefl.files import DurableLines, cut_to
 from securefl.privacy.accounting.allowance import MAX_COUNT, largest_count
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import GENESIS, chain, entry_after
-from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.events import (
+    PrivacyEvent,
+    ReleaseId,
+    event_from_json,
+    event_to_json,
+    in_order,
+)
 from securefl.privacy.past import NO_PAST, Past
 
 _LOOK_AHEAD = 1024  # releases: a search for more would take longer, and few runs have as many
@@ -65,8 +70,8 @@ class Ledger:
         self.terms = terms
         self.before = before
         self._path = path
-        self._events: Counter[SampledGaussian] = Counter(dict(before.events))
-        self._booked: dict[ReleaseId, SampledGaussian] = {}
+        self._events: Counter[PrivacyEvent] = Counter(dict(before.events))
+        self._booked: dict[ReleaseId, PrivacyEvent] = {}
         self._settled: set[ReleaseId] = set()
         self._heads = [GENESIS]
         self._lines = DurableLines(path)
@@ -93,7 +98,7 @@ class Ledger:
         """The releases that were confirmed."""
         return frozenset(self._settled)
 
-    def count(self, event: SampledGaussian) -> int:
+    def count(self, event: PrivacyEvent) -> int:
         """Returns how often the event was reserved."""
         return self._events[event]
 
@@ -101,7 +106,7 @@ class Ledger:
         """Returns the cost of all reservations together, at the ledger's delta."""
         return epsilon(self._events, delta=self.terms.delta)
 
-    def allowed(self, event: SampledGaussian, *, most: int = MAX_COUNT) -> int:
+    def allowed(self, event: PrivacyEvent, *, most: int = MAX_COUNT) -> int:
         """Returns the largest count of the event that fits the budget, next to all other events.
 
         Args:
@@ -113,8 +118,8 @@ class Ledger:
 
     def _fits(
         self,
-        event: SampledGaussian,
-        events: Counter[SampledGaussian],
+        event: PrivacyEvent,
+        events: Counter[PrivacyEvent],
         budget: float,
         delta: float,
     ) -> bool:
@@ -127,8 +132,8 @@ class Ledger:
 
     def _largest(
         self,
-        event: SampledGaussian,
-        events: Counter[SampledGaussian],
+        event: PrivacyEvent,
+        events: Counter[PrivacyEvent],
         budget: float,
         delta: float,
         most: int,
@@ -136,7 +141,7 @@ class Ledger:
         """Returns the largest count of an event that fits a budget, next to all other events."""
         other_events = Counter({other: count for other, count in events.items() if other != event})
         # The search composes losses, which takes seconds: once for each set of other events.
-        key = (event, budget, delta, most, *sorted(other_events.items()))
+        key = (event, budget, delta, most, *in_order(other_events))
         if key not in self._allowances:
             self._allowances[key] = largest_count(
                 event, other_events, delta=delta, budget=budget, most=most
@@ -160,7 +165,7 @@ class Ledger:
                 f"the ledger {self._path.name} cannot be written: {reason.strerror}"
             ) from None
 
-    def reserve(self, event: SampledGaussian, *, release_id: ReleaseId) -> None:
+    def reserve(self, event: PrivacyEvent, *, release_id: ReleaseId) -> None:
         """Books an event before anything that depends on the data leaves.
 
         A release that was reserved before, such as a seeded round repeated after a crash, pays
@@ -213,7 +218,7 @@ class Ledger:
                 " a head noted in rounds.jsonl is not in it"
             )
 
-    def _book(self, release_id: ReleaseId, event: SampledGaussian) -> None:
+    def _book(self, release_id: ReleaseId, event: PrivacyEvent) -> None:
         self._booked[release_id] = event
         self._events[event] += 1
 
@@ -221,13 +226,13 @@ class Ledger:
         self,
         kind: Literal["begin", "reserve", "settle"],
         release_id: ReleaseId | None,
-        event: SampledGaussian | None,
+        event: PrivacyEvent | None,
     ) -> None:
         is_first = self.head == GENESIS
         body: dict[str, object] = {
             "kind": kind,
             "release": list(release_id) if release_id else None,
-            "event": asdict(event) if event else None,
+            "event": event_to_json(event) if event else None,
         }
         if is_first:
             body["terms"] = self.terms._asdict()
@@ -256,7 +261,7 @@ class Ledger:
         if number == 1:
             self._check_first(entry)
         if entry["kind"] == "reserve":
-            self._book(ReleaseId(*entry["release"]), SampledGaussian(**entry["event"]))
+            self._book(ReleaseId(*entry["release"]), event_from_json(entry["event"]))
         elif entry["kind"] == "settle":
             self._settled.add(ReleaseId(*entry["release"]))
         self._heads.append(head)

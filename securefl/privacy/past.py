@@ -1,12 +1,11 @@
 """The past of a ledger: everything that earlier runs released on the same records."""
 
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from securefl.privacy.chain import GENESIS, earlier, read_entries, seeded_before
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent, event_from_json, event_to_json, in_order
 
 
 class Past(NamedTuple):
@@ -20,7 +19,7 @@ class Past(NamedTuple):
     """
 
     heads: tuple[str, ...]
-    events: tuple[tuple[SampledGaussian, int], ...]
+    events: tuple[tuple[PrivacyEvent, int], ...]
     seeded: tuple[str, ...] = ()
 
     @property
@@ -28,16 +27,16 @@ class Past(NamedTuple):
         """Whether the first line of the continuing ledger records this past."""
         return bool(self.events or self.seeded)
 
-    def and_once(self, event: SampledGaussian | None) -> Self:
+    def and_once(self, event: PrivacyEvent | None) -> Self:
         """Returns this past and one more release; the same past where there is none."""
         if event is None:
             return self
         events = Counter(dict(self.events)) + Counter([event])
-        return self._replace(events=tuple(sorted(events.items())))
+        return self._replace(events=in_order(events))
 
     def to_json(self) -> dict[str, object]:
         """Returns the record of this past for the first line of the continuing ledger."""
-        events = [[asdict(event), count] for event, count in self.events]
+        events = [[event_to_json(event), count] for event, count in self.events]
         return {"head": self.heads[-1], "events": events, "seeded": list(self.seeded)}
 
     def to_unmarked_json(self) -> dict[str, object] | None:
@@ -63,6 +62,6 @@ def past_of(path: Path) -> Past:
     """
     entries = read_entries(path)
     events = earlier(entries)
-    events.update(SampledGaussian(**entry["event"]) for entry in entries if entry["event"])
+    events.update(event_from_json(entry["event"]) for entry in entries if entry["event"])
     heads = (GENESIS, *(entry["hash"] for entry in entries))
-    return Past(heads, tuple(sorted(events.items())), seeded_before(entries) or ())
+    return Past(heads, in_order(events), seeded_before(entries) or ())

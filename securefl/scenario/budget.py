@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from securefl.errors import BudgetExceeded
 from securefl.privacy.accounting.allowance import largest_count
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 from securefl.privacy.past import NO_PAST, Past
 from securefl.scenario.assemble.cohort import inviter
 from securefl.scenario.regions import enough_for_a_round, least_regions
@@ -78,7 +78,7 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
     affordable: dict[int, int] = {}
     fit = scenario.data.fit
     # Clients that pay the same afford the same; each sum of privacy losses takes a while.
-    sums: dict[tuple[SampledGaussian, Past], int] = {}
+    sums: dict[tuple[PrivacyEvent, Past], int] = {}
     for client in members:
         plan = scenario.facts.plan_without_noise(client).with_noise(privacy.noise_multiplier)
         spent = NO_PAST if before is None else before.get(client, NO_PAST)

@@ -35,9 +35,6 @@ from securefl.scenario.training_table import Training
 # Names that the design has for later versions.
 PLANNED = {
     "channel.kind": ("bfv",),
-    "privacy.unit": ("client",),
-    "privacy.place": ("distributed", "central"),
-    "training.kind": ("clipped_gradient",),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from securefl.data.harmonise.entries import STEPS, LocalStep
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent, SampledGaussian
 from securefl.scenario.tables import Index, Section, named
 
 Intensity = Annotated[float, Field(ge=-1e9, le=1e9, strict=True)]
@@ -104,7 +104,7 @@ class FittedStep(Step):
     noise_multiplier: Annotated[float, Field(ge=0.1, le=1e4, strict=True)] | None = None
 
     @property
-    def cost(self) -> SampledGaussian | None:
+    def cost(self) -> PrivacyEvent | None:
         """What one fit costs a site; None without noise."""
         if self.noise_multiplier is None:
             return None

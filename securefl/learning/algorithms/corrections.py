@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from securefl.learning.protocol import Trained, Trainer
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 _FLOAT_BYTES = 4
 
@@ -93,7 +93,7 @@ class CorrectedTrainer:
         self._corrections = corrections
 
     @property
-    def cost(self) -> SampledGaussian | None:
+    def cost(self) -> PrivacyEvent | None:
         """The event that one call of `fit` costs."""
         return self._trainer.cost
 

@@ -19,7 +19,7 @@ from securefl.learning.algorithms.corrections import CorrectedTrainer, Correctio
 from securefl.learning.algorithms.kept import Kept
 from securefl.learning.algorithms.protocol import LAST, Place, Terms
 from securefl.learning.protocol import EarlyTrainer, Trained, Trainer
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 
 class Ditto(FedAvg):
@@ -65,7 +65,7 @@ class DittoTrainer:
         self._silent = place.silent
 
     @property
-    def cost(self) -> SampledGaussian | None:
+    def cost(self) -> PrivacyEvent | None:
         """The event that one call of `fit` costs: that of the global model."""
         return self._trainer.cost
 

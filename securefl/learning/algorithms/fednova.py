@@ -21,7 +21,7 @@ from torch import Tensor
 from securefl.learning.algorithms.averaging import FedAvg
 from securefl.learning.algorithms.protocol import Place, Terms
 from securefl.learning.protocol import EarlyTrainer, ServerStep, StepResult, Trained, Trainer
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 
 class FedNova(FedAvg):
@@ -108,7 +108,7 @@ class ScaledTrainer:
         self._last = last
 
     @property
-    def cost(self) -> SampledGaussian | None:
+    def cost(self) -> PrivacyEvent | None:
         """The event that one call of `fit` costs."""
         return self._trainer.cost
 

@@ -24,7 +24,7 @@ from securefl.learning.algorithms.averaging import FedAvg
 from securefl.learning.algorithms.kept import Kept
 from securefl.learning.algorithms.protocol import LAST, Place, Terms
 from securefl.learning.protocol import ServerStep, StepResult, Trained, Trainer
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 
 class Personal(FedAvg):
@@ -83,7 +83,7 @@ class PersonalTrainer:
         self._kept = Kept(place.start[personal], place.file)
 
     @property
-    def cost(self) -> SampledGaussian | None:
+    def cost(self) -> PrivacyEvent | None:
         """The event that one call of `fit` costs."""
         return self._trainer.cost
 

@@ -9,7 +9,7 @@ from securefl.learning.algorithms.corrections import Corrections
 from securefl.learning.algorithms.kept import Kept
 from securefl.learning.algorithms.protocol import Terms
 from securefl.learning.protocol import EarlyTrainer, Trained, Trainer
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class StatefulTrainer(ABC):
         self._begun: _Begun | None = None
 
     @property
-    def cost(self) -> SampledGaussian | None:
+    def cost(self) -> PrivacyEvent | None:
         """The event that one call of `fit` costs."""
         return self._trainer.cost
 

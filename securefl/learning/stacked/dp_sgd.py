@@ -17,7 +17,7 @@ from securefl.learning.sampling import poisson_batches
 from securefl.learning.stacked.batches import Batch
 from securefl.learning.stacked.layer import Gradients, StackedLayer
 from securefl.learning.stacked.training import StackedTraining
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent, SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normals
 from securefl.rng import Keystream
 
@@ -60,7 +60,7 @@ class StackedDpSgd(StackedTraining):
         self._step_size = self._lr(round)
         self._network.on_gradient(self._note)
 
-    def _spent(self, client: int) -> SampledGaussian:
+    def _spent(self, client: int) -> PrivacyEvent:
         """Returns what a client's round cost."""
         plan = self._local.plans[client]
         return SampledGaussian(plan.sample_rate, plan.noise_multiplier, self._noised_steps[client])

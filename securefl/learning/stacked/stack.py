@@ -20,7 +20,7 @@ from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trained, Trainer
 from securefl.learning.stacked.choice import stack_size, unstackable
 from securefl.learning.stacked.training import StackedTraining
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 MAX_BYTES = 2**31  # of the weights of a stack
 _FLOAT_BYTES = 4
@@ -71,7 +71,7 @@ class StackedTrainer:
         self._stack = stack
 
     @property
-    def cost(self) -> SampledGaussian | None:
+    def cost(self) -> PrivacyEvent | None:
         """The event that one call of `fit` costs."""
         return self._trainer.cost
 

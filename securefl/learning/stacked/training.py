@@ -15,7 +15,7 @@ from securefl.learning.stacked.batches import (
     stacked_batches,
 )
 from securefl.learning.stacked.network import Network
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 
 class StackedTraining(ABC):
@@ -122,5 +122,5 @@ class StackedTraining(ABC):
         """Takes one step of every client in the batch."""
 
     @abstractmethod
-    def _spent(self, client: int) -> SampledGaussian | None:
+    def _spent(self, client: int) -> PrivacyEvent | None:
         """Returns what a client's round cost."""

@@ -4,15 +4,15 @@ import math
 from collections import Counter
 
 from securefl.privacy.accounting.epsilon import fits
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 
 # The search ends here: no client makes as many releases.
 MAX_COUNT = 2**31
 
 
 def largest_count(
-    event: SampledGaussian,
-    other_events: Counter[SampledGaussian],
+    event: PrivacyEvent,
+    other_events: Counter[PrivacyEvent],
     *,
     delta: float,
     budget: float,

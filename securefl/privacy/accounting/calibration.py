@@ -2,12 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from functools import lru_cache
 
 from securefl.privacy.accounting.ends import Segments
 from securefl.privacy.accounting.epsilon import epsilon, fits
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import Counts, SampledGaussian
 
 MAX_NOISE_MULTIPLIER = 1e6
 # Calibrated noise spends at least this share of the target epsilon.
@@ -20,7 +19,7 @@ def calibrate_noise(
     steps: int,
     delta: float,
     *,
-    before: Mapping[SampledGaussian, int] | None = None,
+    before: Counts | None = None,
 ) -> float:
     """Returns a noise multiplier whose epsilon is in [.995, 1] x target, never above it.
 
@@ -43,7 +42,7 @@ def calibrate_noise(
     return _calibrated(target_epsilon, sample_rate, steps, delta, tuple(spent.items()))
 
 
-def _check_past(spent: Mapping[SampledGaussian, int], target: float, delta: float) -> None:
+def _check_past(spent: Counts, target: float, delta: float) -> None:
     """Refuses a target that the past has used up: no noise, however much, would meet it."""
     past_epsilon = epsilon(spent, delta=delta)
     if past_epsilon >= MIN_SHARE_OF_TARGET * target:

@@ -7,7 +7,7 @@ the result by a lower end.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from securefl.privacy.accounting.gaussian import (
     exact_epsilon,
     gaussian_delta,
 )
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import Counts, SampledGaussian
 
 # Epsilons (m,) -> deltas (m,).
 DeltaOf = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -34,7 +34,7 @@ class Bounds(NamedTuple):
     upper: float
 
 
-def epsilon(segments: Mapping[SampledGaussian, int], *, delta: float) -> float:
+def epsilon(segments: Counts, *, delta: float) -> float:
     """Returns the epsilon at `delta` of every event composed as often as it occurred.
 
     Args:
@@ -53,7 +53,7 @@ def epsilon(segments: Mapping[SampledGaussian, int], *, delta: float) -> float:
     return best.epsilon
 
 
-def bounds(segments: Mapping[SampledGaussian, int], *, delta: float) -> Bounds:
+def bounds(segments: Counts, *, delta: float) -> Bounds:
     """Returns both ends of the epsilon at `delta`.
 
     Guarantees:
@@ -75,7 +75,7 @@ def bounds(segments: Mapping[SampledGaussian, int], *, delta: float) -> Bounds:
     return Bounds(lower_bound(merged, delta, upper=upper), upper.epsilon)
 
 
-def fits(segments: Mapping[SampledGaussian, int], *, delta: float, budget: float) -> bool:
+def fits(segments: Counts, *, delta: float, budget: float) -> bool:
     """Returns whether the epsilon of all segments is within the budget.
 
     The first grid whose upper end is within the budget decides; finer ones could only lower it.
@@ -106,7 +106,7 @@ def subsampled_gaussian_epsilon(
     return epsilon({SampledGaussian(sample_rate, noise_multiplier, steps): 1}, delta=delta)
 
 
-def delta_of(segments: Mapping[SampledGaussian, int], *, delta: float) -> DeltaOf:
+def delta_of(segments: Counts, *, delta: float) -> DeltaOf:
     """Returns the function from epsilons (m,) to upper ends of their deltas.
 
     It is as tight as `epsilon` is at `delta`.
@@ -134,14 +134,14 @@ def delta_of(segments: Mapping[SampledGaussian, int], *, delta: float) -> DeltaO
     return deltas
 
 
-def _check(segments: Mapping[SampledGaussian, int], delta: float) -> None:
+def _check(segments: Counts, delta: float) -> None:
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1), got {delta}")
     if any(count < 0 for count in segments.values()):
         raise ValueError("a count of releases cannot be negative")
 
 
-def _merged(segments: Mapping[SampledGaussian, int]) -> Segments:
+def _merged(segments: Counts) -> Segments:
     """Returns events that differ in steps only as one event of one step, counted.
 
     The result is sorted, so that equal histories share a cache entry.

@@ -1,6 +1,5 @@
 """The whole privacy profile of releases: delta at every epsilon, and the limits of any attack."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from securefl.privacy.accounting.epsilon import DeltaOf, delta_of
 from securefl.privacy.accounting.gaussian import MAX_EXPONENT
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import Counts
 
 GRID_POINTS = 4001
 # No grid of losses can tell a delta below this from 0.
@@ -113,7 +112,7 @@ class Profile:
         return np.clip(deltas, 0.0, 1.0)
 
 
-def privacy_profile(segments: Mapping[SampledGaussian, int], *, delta: float = 1e-5) -> Profile:
+def privacy_profile(segments: Counts, *, delta: float = 1e-5) -> Profile:
     """Returns the profile of every event composed as often as it occurred.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import GENESIS, earlier
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 from securefl.privacy.lint.case import Case
 
 # Largest relative difference of two numbers that were computed alike.
@@ -270,7 +270,7 @@ def _noted_head(record: Mapping[str, Any], client: int) -> str | None:
 
 def _spent(case: Case, client: int) -> float:
     """Returns the epsilon of everything in a client's ledger and in its past."""
-    counts: Counter[SampledGaussian] = earlier(case.ledgers.get(client, ()))
+    counts: Counter[PrivacyEvent] = earlier(case.ledgers.get(client, ()))
     counts.update(case.events(client))
     return epsilon(counts, delta=case.scenario["privacy"]["delta"])
 

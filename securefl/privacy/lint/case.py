@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from securefl.privacy.events import FIT_ROUND, SampledGaussian
+from securefl.privacy.events import FIT_ROUND, PrivacyEvent, event_from_json
 
 Table = Mapping[str, Any]
 
@@ -88,18 +88,18 @@ class Case:
         value = (self.scenario.get("practice") or {}).get(key)
         return usual if value is None else value
 
-    def events(self, client: int) -> list[SampledGaussian]:
+    def events(self, client: int) -> list[PrivacyEvent]:
         """Returns the events that a client's ledger booked, each attempt at a round one."""
         lines = self.ledgers.get(client, ())
-        return [SampledGaussian(**line["event"]) for line in lines if line["event"]]
+        return [event_from_json(line["event"]) for line in lines if line["event"]]
 
-    def booked(self, client: int) -> dict[int, SampledGaussian]:
+    def booked(self, client: int) -> dict[int, PrivacyEvent]:
         """Returns a training's number -> event of a client's reservations.
 
         Of several attempts it is the last one. A fit that precedes the rounds is no training.
         """
         lines = [line for line in self.ledgers.get(client, ()) if line["event"]]
-        booked = {line["release"][2]: SampledGaussian(**line["event"]) for line in lines}
+        booked = {line["release"][2]: event_from_json(line["event"]) for line in lines}
         booked.pop(FIT_ROUND, None)
         return booked
 

@@ -12,7 +12,7 @@ from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError
 from securefl.federation.policy import Proposal, with_code
 from securefl.files import disk_errors, locked, read_text, write_atomic
 from securefl.privacy.data_set import DataSetLedger
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.audit_log import AuditLog, Event
 from securefl.runs.deployed.certificates import install
@@ -51,7 +51,7 @@ class Outlook:
 
     proposal: Proposal
     spent: float
-    cost: SampledGaussian | None
+    cost: PrivacyEvent | None
     rounds: int | None
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from securefl.data.task import FederatedData
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent, SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import seeded_keystream, system_keystream
 from securefl.runs.refining.gate import Gate
@@ -49,7 +49,7 @@ class Judgement:
     compared: Mapping[str, Any]
 
 
-def gate_cost(asked: Asked) -> SampledGaussian | None:
+def gate_cost(asked: Asked) -> PrivacyEvent | None:
     """Returns what a noisy gate costs each site; None without."""
     return None if asked.noise is None else SampledGaussian(1.0, asked.noise, 1)
 

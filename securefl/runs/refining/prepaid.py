@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from securefl.errors import BudgetExceeded
-from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.events import PrivacyEvent, ReleaseId
 from securefl.privacy.ledger import Ledger, Terms
 from securefl.privacy.past import NO_PAST, Past
 
@@ -25,7 +25,7 @@ def prepay(
     seeded: tuple[str, ...],
     clients: int,
     version: int,
-    events: Sequence[tuple[int, SampledGaussian]] = (),
+    events: Sequence[tuple[int, PrivacyEvent]] = (),
 ) -> None:
     """Writes one ledger a client that goes on from the last version's, and books events in it.
 

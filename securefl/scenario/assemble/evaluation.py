@@ -23,7 +23,7 @@ from securefl.federation.client import Client
 from securefl.learning.counts import BINS, NOISY_BINS, Counts, CountsLayout
 from securefl.learning.tally import OnMetrics, Tally, unkept
 from securefl.privacy.accounting.calibration import calibrate_noise
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
 from securefl.rng import Keystream, seeded_keystream, system_keystream
 from securefl.scenario import catalog
@@ -95,7 +95,7 @@ def summed(view: View) -> Counts:
     return held.numpy().astype(np.int64)
 
 
-def counts_cost(scenario: Scenario) -> SampledGaussian | None:
+def counts_cost(scenario: Scenario) -> PrivacyEvent | None:
     """Returns what one evaluation costs a site; None without noise.
 
     Raises:

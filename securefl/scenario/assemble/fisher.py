@@ -12,7 +12,7 @@ from securefl.errors import RunFailed, RunFolderError
 from securefl.learning.algorithms.ewc import fisher_sum, noisy_fisher
 from securefl.learning.algorithms.kept import Kept
 from securefl.learning.algorithms.protocol import LAST
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import PrivacyEvent, SampledGaussian
 from securefl.rng import seeded_keystream, system_keystream
 from securefl.scenario.assemble.trainers import build_model
 from securefl.scenario.scenario import Scenario
@@ -20,7 +20,7 @@ from securefl.scenario.scenario import Scenario
 _PURPOSE = "fisher"
 
 
-def fisher_cost(scenario: Scenario) -> SampledGaussian | None:
+def fisher_cost(scenario: Scenario) -> PrivacyEvent | None:
     """Returns what the Fisher information costs each client; None without a DP claim."""
     noise = scenario.training.fisher_noise
     if not scenario.claims_dp or noise is None:

@@ -10,8 +10,8 @@ from securefl.scenario import catalog
 from securefl.scenario.declaration import PLANNED, Declaration, not_yet
 from securefl.scenario.plugins.find import TABLES, Group, find, installed
 
-_UNITS = ("example",)
-_PLACES = ("local",)
+_UNITS = ("example", "client")
+_PLACES = ("local", "distributed", "central")
 _SIMILAR = 0.8  # of 1, where two names are equal
 
 
