@@ -124,6 +124,8 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
             broken[-1 if client is None else client] = str(reason)
     # A folder that somebody edited may name a way of training that no catalog has.
     trainer = catalog.TRAINERS.get(scenario["training"]["kind"])
+    # A clipped update of a whole client gets its noise after any training.
+    is_clipped_update = (scenario.get("privacy") or {}).get("unit") == "client"
     return Case(
         scenario,
         cell.status().state.value,
@@ -133,7 +135,7 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
         cell.metrics(),
         seeded_earlier(scenario, cell),
         tuple(played),
-        has_noise=trainer is not None and trainer.private,
+        has_noise=trainer is not None and (trainer.private or is_clipped_update),
         numbers=_numbers(scenario),
     )
 

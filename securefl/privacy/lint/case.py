@@ -73,6 +73,48 @@ class Case:
         return (self.scenario.get("privacy") or {}).get("records") or ()
 
     @property
+    def place(self) -> str:
+        """Where noise is added: "local", "distributed" or "central"."""
+        return str((self.scenario.get("privacy") or {}).get("place") or "local")
+
+    @property
+    def protects_records(self) -> bool:
+        """Whether the claim, if there is one, is for one record, and not for a whole client."""
+        return (self.scenario.get("privacy") or {}).get("unit") != "client"
+
+    @property
+    def clients(self) -> int:
+        """Clients of the federation."""
+        return int(self.scenario["data"].get("clients") or len(self.records))
+
+    @property
+    def is_one_release(self) -> bool:
+        """Whether a client releases once a round: one sum of gradients, or one clipped update."""
+        kind = self.scenario["training"].get("kind")
+        return kind == "clipped_gradient" or not self.protects_records
+
+    @property
+    def has_secret_cohorts(self) -> bool:
+        """Whether each client takes part by a coin of its own, which nobody else sees."""
+        return (self.scenario.get("cohort") or {}).get("sampling") == "poisson"
+
+    def own_rate(self, client: int) -> float | None:
+        """Returns the rate at which the protected unit of a client is in a release.
+
+        Returns:
+            None where it depends on a number of records that is not declared.
+        """
+        if not self.protects_records:
+            invited = (self.scenario.get("cohort") or {}).get("size")
+            return invited / self.clients if self.has_secret_cohorts and invited else 1.0
+        training = self.scenario["training"]
+        if self.is_one_release:
+            return float(training.get("sample_rate") or 1.0)
+        if client >= len(self.records):
+            return None
+        return min(1.0, float(training["batch"] / self.records[client]))
+
+    @property
     def has_noised_fit(self) -> bool:
         """Whether records are harmonised by a fit that each client pays for."""
         steps = (self.scenario.get("data") or {}).get("harmonise") or ()

@@ -15,7 +15,7 @@ def evidence_missing(case: Case) -> str | None:
     is_missing = {
         "its metrics": case.metrics is None,
         "the practice of its training": not all(key in practice for key in PRACTICE_KEYS),
-        "the number of records": not case.records,
+        "the number of records": case.protects_records and not case.records,
         "the records of all its rounds": not _has_all_rounds(case),
         "a mechanism that adds noise": not case.has_noise,
         "the past it goes on from": _lacks_past(case),
@@ -43,10 +43,18 @@ def _lacks_past(case: Case) -> bool:
     return has_past == (case.scenario.get("init_from") is None)
 
 
+def _is_about_records(case: Case) -> bool:
+    """Whether a claim is for single records.
+
+    A claim for whole clients holds for any training inside: the update is clipped after it.
+    """
+    return case.has_claim and case.protects_records
+
+
 def shuffled_as_poisson(case: Case) -> str | None:
     """Finds batches that are no Poisson samples."""
     sampling = case.practice("sampling", "poisson")
-    if not case.has_claim or sampling == "poisson":
+    if not _is_about_records(case) or sampling in ("poisson", "full"):
         return None
     return f"batches are {sampling}, and accounted as Poisson samples"
 
@@ -54,7 +62,7 @@ def shuffled_as_poisson(case: Case) -> str | None:
 def batches_dropped(case: Case) -> str | None:
     """Finds batches that are skipped or cut."""
     batches = case.practice("batches", "all")
-    if not case.has_claim or batches == "all":
+    if not _is_about_records(case) or batches == "all":
         return None
     return f"some batches are {batches}"
 
@@ -62,7 +70,7 @@ def batches_dropped(case: Case) -> str | None:
 def private_normaliser(case: Case) -> str | None:
     """Finds a divisor that depends on the records."""
     normaliser = case.practice("normaliser", "declared")
-    if not case.has_claim or normaliser == "declared":
+    if not _is_about_records(case) or normaliser == "declared":
         return None
     return f"the noisy sum is divided by the {normaliser} size"
 
@@ -70,7 +78,7 @@ def private_normaliser(case: Case) -> str | None:
 def batch_norm(case: Case) -> str | None:
     """Finds a layer that mixes the records of a batch."""
     mixing = [layer for layer in case.practice("layers", ()) if "BatchNorm" in layer]
-    if not case.has_claim or not mixing:
+    if not _is_about_records(case) or not mixing:
         return None
     return f"the model has {', '.join(mixing)}"
 
@@ -78,7 +86,7 @@ def batch_norm(case: Case) -> str | None:
 def private_statistics(case: Case) -> str | None:
     """Finds statistics of the records that were computed without noise."""
     statistics = case.practice("statistics", "public")
-    if not case.has_claim or statistics == "public":
+    if not _is_about_records(case) or statistics == "public":
         return None
     return (
         f"class weights, normalisation or prior are {statistics}:"
@@ -95,7 +103,7 @@ def weight_opened(case: Case) -> str | None:
 
 def delta_from_batches(case: Case) -> str | None:
     """Finds a delta of one over the number of batches, or over the size of a batch."""
-    if not case.has_claim:
+    if not case.has_claim or case.is_one_release:
         return None
     delta = case.scenario["privacy"]["delta"]
     batch = case.scenario["training"]["batch"]
@@ -110,11 +118,12 @@ def delta_from_batches(case: Case) -> str | None:
 
 
 def delta_too_large(case: Case) -> str | None:
-    """Finds a delta of one over the records, or above."""
-    if not case.has_claim or not case.records:
+    """Finds a delta of one over the protected units, or above."""
+    if not case.has_claim:
         return None
+    units = "records" if case.protects_records else "clients"
+    most = max(case.records, default=0) if case.protects_records else case.clients
     delta = case.scenario["privacy"]["delta"]
-    largest = max(case.records)
-    if delta < 1 / largest:
+    if not most or delta < 1 / most:
         return None
-    return f"delta {delta:g} is not below 1 / {largest}, one over the records"
+    return f"delta {delta:g} is not below 1 / {most}, one over the {units}"
