@@ -6,6 +6,7 @@ and to the true divergence of small sums.
 
 import math
 from collections import Counter
+from decimal import Decimal, localcontext
 from functools import reduce
 
 import numpy as np
@@ -116,6 +117,26 @@ def test_the_best_order_solves_the_equation_that_the_derivative_gives() -> None:
     best = (1 + low) * rho - math.log1p(1 / low) + (-math.log(delta) - math.log1p(low)) / low
     assert epsilon({shares(4.0, 10): 50}, delta=delta) == pytest.approx(best, rel=1e-9)
     assert epsilon({shares(4.0, 10): 50}, delta=delta) >= best
+
+
+def test_epsilon_is_never_below_the_same_formula_with_fifty_digits() -> None:
+    with localcontext(prec=50):
+        for number in range(60):
+            event = shares(70.0 * 0.9**number, 1)
+            x = 1 / Decimal(event.noise_multiplier)
+            delta = 10.0 ** -(1 + number % 13)
+            budget = -Decimal(delta).ln()
+            low, high = Decimal(0), Decimal(10) ** 6
+            for _ in range(150):
+                middle = (low + high) / 2
+                if x**2 / 2 * middle**2 + (1 + middle).ln() < budget:
+                    low = middle
+                else:
+                    high = middle
+            conversion = (budget - (1 + low).ln()) / low - (1 + 1 / low).ln()
+            exact = float(max(Decimal(0), (1 + low) * x**2 / 2 + conversion))
+            ours = epsilon({event: 1}, delta=delta)
+            assert exact <= ours <= exact + 1e-9 * (1 + exact)
 
 
 # The bound on one release

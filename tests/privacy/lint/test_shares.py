@@ -1,5 +1,6 @@
 """The lint of noise in shares, of sums of gradients, and of claims for whole clients."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,10 +22,11 @@ CLIENTS = 10
 DELTA = 1e-5
 
 
-def scenario(**tables: dict[str, Any]) -> dict[str, Any]:
+def scenario(init_from: str | None = None, **tables: dict[str, Any]) -> dict[str, Any]:
     """Returns the resolved scenario of ten hospitals, of which one may be corrupt."""
     values: dict[str, Any] = {
         "rounds": ROUNDS,
+        "init_from": init_from,
         "data": {"name": "digits", "clients": CLIENTS},
         "training": {"kind": "clipped_gradient", "clip": 1.0, "batch": None, "epochs": None},
         "privacy": {
@@ -73,8 +75,12 @@ def linted(
     survivors: int = CLIENTS,
     neighbours: str = "add_remove",
     rounds: Iterable[int] = range(ROUNDS),
+    past: PrivacyEvent | None = None,
 ) -> dict[str, str]:
-    """Returns the findings in a run whose clients booked the event in each round."""
+    """Returns the findings in a run whose clients booked the event in each round.
+
+    The last client continues a past, if there is one.
+    """
     privacy = values["privacy"]
     terms = {
         "unit": privacy["unit"],
@@ -93,7 +99,13 @@ def linted(
         }
         for round in rounds
     ]
-    spent = epsilon({event: len(lines)}, delta=DELTA)
+    ledgers = dict.fromkeys(range(CLIENTS), lines)
+    booked = Counter({event: len(lines)})
+    spent = dict.fromkeys(range(CLIENTS), epsilon(booked, delta=DELTA))
+    if past is not None:
+        before = {"before": {"events": [[event_to_json(past), 1]], "seeded": []}}
+        ledgers[CLIENTS - 1] = [lines[0] | before, *lines[1:]]
+        spent[CLIENTS - 1] = epsilon(booked + Counter([past]), delta=DELTA)
     records = [
         {
             "round": round,
@@ -106,11 +118,11 @@ def linted(
     case = Case(
         values,
         "done",
-        dict.fromkeys(range(CLIENTS), lines),
+        ledgers,
         rounds=records,
         metrics={
-            "epsilon": spent,
-            "epsilons": {str(client): spent for client in range(CLIENTS)},
+            "epsilon": max(spent.values()),
+            "epsilons": {str(client): cost for client, cost in spent.items()},
             "rounds": ROUNDS,
         },
     )
@@ -146,10 +158,22 @@ def test_clipped_updates_of_whole_clients_are_no_mistake_however_they_train() ->
     assert list(more) == ["shares-for-all-present"]
 
 
-def test_a_client_with_a_smaller_past_may_spend_less_than_the_target_of_a_sum() -> None:
-    values = scenario()
-    assert "noise-not-as-configured" in linted(values, shares(2 * NOISE))
-    less = linted(values, shares(2 * NOISE), rounds=range(ROUNDS - 1))
+def test_clients_with_a_smaller_past_may_spend_less_than_the_target_of_a_sum() -> None:
+    # The last client had spent something before: it alone reaches the target.
+    past = shares(NOISE)
+    noise = calibrate_event(8.0, shares, ROUNDS, DELTA, before={past: 1})
+    values = scenario(init_from="first")
+    assert linted(values, shares(noise), past=past) == {}
+    found = linted(values, shares(1.5 * noise), past=past)
+    assert found["noise-not-as-configured"].startswith("client 0: noise for epsilon 8 was asked")
+    # Noise of its own is calibrated for each client.
+    values["privacy"]["place"] = "local"
+    own = SampledGaussian(1.0, noise, 1)
+    assert "noise-not-as-configured" in linted(values, own, past=past)
+
+
+def test_a_run_that_stopped_early_may_have_noise_for_more_rounds() -> None:
+    less = linted(scenario(), shares(2 * NOISE), rounds=range(ROUNDS - 1))
     assert "noise-not-as-configured" not in less
 
 
@@ -208,6 +232,8 @@ def test_shares_booked_where_no_sum_carries_them_are_found() -> None:
 
 
 def test_more_noise_by_shares_than_was_asked_for_is_found_and_rounding_is_not() -> None:
+    noise = next(z for z in (NOISE + k / 7 for k in range(99)) if shares(z).noise_multiplier != z)
+    assert linted(scenario(privacy={"noise_multiplier": noise}), shares(noise)) == {}
     values = scenario(privacy={"noise_multiplier": NOISE})
     assert linted(values, shares(NOISE)) == {}
     found = linted(values, shares(1.001 * NOISE))
