@@ -31,7 +31,7 @@ class SgdTrainer:
     Args:
         model: workspace shared by all trainers of a process; its weights are overwritten.
         task: gives the loss.
-        examples: this client's records, at least one.
+        examples: this client's records. Without any the change is zero.
         client: this client's id, which names its random stream.
         batch: records a step, >= 1.
         epochs: local epochs a round, >= 1.
@@ -98,7 +98,9 @@ class SgdTrainer:
         return Trained(vector.to_vector(self._model) - weights, spent=None)
 
     def _batches(self, stream: Keystream) -> Iterator[Tensor]:
-        """Yields the indices (batch,) of every step of a round."""
+        """Yields the indices (batch,) of every step of a round; none without records."""
+        if not len(self._examples):
+            return
         for _ in range(self._epochs):
             yield from shuffled_batches(len(self._examples), batch=self._batch, stream=stream)
 

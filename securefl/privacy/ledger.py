@@ -35,7 +35,7 @@ class Terms(NamedTuple):
     """
 
     unit: Literal["example", "client"]
-    neighbours: Literal["add_remove"]
+    neighbours: Literal["add_remove", "replace_one"]
     delta: float
     budget: float
     noise: Literal["system", "seeded"] = "system"

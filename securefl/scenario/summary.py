@@ -7,6 +7,7 @@ from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
 from securefl.scenario.model_words import model_words
 from securefl.scenario.own_data import is_elsewhere
+from securefl.scenario.protected import protected_words
 from securefl.scenario.regions import regions_of
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.tables import Attack, Privacy
@@ -121,7 +122,7 @@ def _training(training: Training) -> str:
         words.append(f"weight decay {training.weight_decay:g}")
     if training.algorithm is not None:
         words.append(training.algorithm)
-    for key in ("mu", "alpha", "lam", "head_epochs", "fine_tune"):
+    for key in ("mu", "alpha", "lam", "head_epochs", "fine_tune", "clip_quantile", "clip_lr"):
         value = getattr(training, key)
         if value is not None:
             words.append(f"{key} {value:g}")
@@ -245,8 +246,8 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
             f"{fit.cost.noise_multiplier:g}, once, for epsilon {alone:.3g} by itself; the claim "
             "covers it together with training"
         )
-    claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit}"
-    if scenario.facts.data_set.grouped:
+    claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for {protected_words(scenario)}"
+    if scenario.facts.data_set.grouped and not scenario.protects_clients:
         claim += ", NOT for a group of records such as a patient's"
     mark = seeded_mark(privacy.noise, seeded_before)
     yield f"privacy: {claim}, {privacy.place} noise{mark}"

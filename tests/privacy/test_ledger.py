@@ -533,7 +533,7 @@ def test_every_head_a_ledger_ever_had_is_part_of_it(path: Path) -> None:
         FREE._replace(unit="client"),
         FREE._replace(delta=1e-6),
         FREE._replace(budget=8.0),
-        FREE._replace(neighbours="replace_one"),  # type: ignore[arg-type]
+        FREE._replace(neighbours="replace_one"),
     ],
 )
 def test_a_ledger_kept_under_other_terms_is_refused(path: Path, terms: Terms) -> None:

@@ -54,10 +54,6 @@ UNKNOWN: list[tuple[str, str]] = [
         "training.kind = 'clipped_gradient' is not available yet; use 'sgd' or",
     ),
     (
-        'privacy = { unit = "client" }',
-        "privacy.unit = 'client' is not available yet; use 'example'",
-    ),
-    (
         'privacy = { place = "distributed" }',
         "privacy.place = 'distributed' is not available yet; use 'local'",
     ),
@@ -77,7 +73,6 @@ def test_a_name_that_is_unknown_or_of_a_later_version_is_refused(text: str, sent
 def test_everything_the_design_has_for_later_is_refused_as_not_yet_there() -> None:
     promised = {
         "channel.kind": {"bfv"},
-        "privacy.unit": {"client"},
         "privacy.place": {"distributed", "central"},
         "training.kind": {"clipped_gradient"},
     }

@@ -220,6 +220,11 @@ def rate_over_all_data(case: Case) -> str | None:
         return None
     for client in case.ledgers:
         rates = {event.sample_rate for event in case.booked(client).values()}
+        if rates and case.protects_clients and min(rates) < (1 - ROUNDING) * case.client_rate:
+            return (
+                f"client {client} is accounted at a sampling rate of {min(rates):.4g}; its coin has"
+                f" {case.client_rate:.4g}"
+            )
         if not rates or client >= len(case.records):
             continue
         message = _low_rate(case, client, min(rates))

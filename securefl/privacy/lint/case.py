@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from securefl.privacy.events import FIT_ROUND, PrivacyEvent, event_from_json
 
 Table = Mapping[str, Any]
+# Keys of [practice] about the inside of an update, on which a claim about clients does not rest.
+_INSIDE_UPDATES = ("sampling", "normaliser", "batches")
 
 
 def once_a_round(round: int) -> range:
@@ -56,6 +58,20 @@ class Case:
         return bool(privacy.get("epsilon", "inf") != "inf")
 
     @property
+    def protects_clients(self) -> bool:
+        """Whether the claim is about whole clients, whose updates are clipped as a whole."""
+        privacy = self.scenario.get("privacy") or {}
+        return bool(privacy.get("unit") == "client")
+
+    @property
+    def client_rate(self) -> float:
+        """The probability of a client to be in a round, by a coin of its own; 1 without coins."""
+        cohort = self.scenario.get("cohort") or {}
+        if cohort.get("sampling") is None:
+            return 1.0
+        return float(cohort["size"] / self.scenario["data"]["clients"])
+
+    @property
     def has_tickets(self) -> bool:
         """Whether ledgers number trainings by tickets: a buffer takes updates across rounds."""
         return (self.scenario.get("topology") or {}).get("buffer") is not None
@@ -69,7 +85,9 @@ class Case:
 
     @property
     def records(self) -> Sequence[int]:
-        """Declared records of each client; empty where none are declared."""
+        """Declared records of each client; empty without, and where whole clients count."""
+        if self.protects_clients:
+            return ()
         return (self.scenario.get("privacy") or {}).get("records") or ()
 
     @property
@@ -85,6 +103,8 @@ class Case:
 
     def practice(self, key: str, usual: Any) -> Any:
         """Returns how the scenario says that training is done, or the usual way."""
+        if self.protects_clients and key in _INSIDE_UPDATES:
+            return usual
         value = (self.scenario.get("practice") or {}).get(key)
         return usual if value is None else value
 
