@@ -98,9 +98,7 @@ class SgdTrainer:
         return Trained(vector.to_vector(self._model) - weights, spent=None)
 
     def _batches(self, stream: Keystream) -> Iterator[Tensor]:
-        """Yields the indices (batch,) of every step of a round; none without records."""
-        if not len(self._examples):
-            return
+        """Yields the indices (batch,) of every step of a round."""
         for _ in range(self._epochs):
             yield from shuffled_batches(len(self._examples), batch=self._batch, stream=stream)
 
