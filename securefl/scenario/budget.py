@@ -80,7 +80,7 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
     # Clients that pay the same afford the same; each sum of privacy losses takes a while.
     sums: dict[tuple[PrivacyEvent, Past], int] = {}
     for client in members:
-        plan = scenario.facts.plan_without_noise(client).with_noise(privacy.noise_multiplier)
+        plan = scenario.facts.plan_with_noise(client, privacy.noise_multiplier)
         spent = NO_PAST if before is None else before.get(client, NO_PAST)
         spent = spent.and_once(None if fit is None else fit.cost)
         if (plan.cost, spent) not in sums:
@@ -108,7 +108,7 @@ def allowed_trainings(scenario: Scenario, client: int) -> float:
     privacy = scenario.privacy
     if privacy is None or privacy.noise_multiplier is None or not scenario.claims_dp:
         return math.inf
-    plan = scenario.facts.plan_without_noise(client).with_noise(privacy.noise_multiplier)
+    plan = scenario.facts.plan_with_noise(client, privacy.noise_multiplier)
     return largest_count(
         plan.cost,
         Counter(),

@@ -2,11 +2,12 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 
 from securefl.privacy.accounting.ends import Segments
 from securefl.privacy.accounting.epsilon import epsilon, fits
-from securefl.privacy.events import Counts, SampledGaussian
+from securefl.privacy.events import Counts, PrivacyEvent, SampledGaussian
 
 MAX_NOISE_MULTIPLIER = 1e6
 # Calibrated noise spends at least this share of the target epsilon.
@@ -40,6 +41,44 @@ def calibrate_noise(
     if spent:
         _check_past(spent, target_epsilon, delta)
     return _calibrated(target_epsilon, sample_rate, steps, delta, tuple(spent.items()))
+
+
+def calibrate_event(
+    target_epsilon: float,
+    event_of: Callable[[float], PrivacyEvent],
+    releases: int,
+    delta: float,
+    *,
+    before: Counts | None = None,
+) -> float:
+    """Returns a noise multiplier whose epsilon is in [.995, 1] x target, never above it."""
+    spent: Counter[PrivacyEvent] = Counter(dict(before or {}))
+    if spent:
+        _check_past(spent, target_epsilon, delta)
+
+    def is_within(noise: float, budget: float) -> bool:
+        segments = spent + Counter({event_of(noise): releases})
+        return fits(segments, delta=delta, budget=budget)
+
+    high = 1.0
+    while not is_within(high, target_epsilon):
+        high *= 2.0
+        if high > MAX_NOISE_MULTIPLIER:
+            raise ValueError(
+                f"no noise multiplier up to {MAX_NOISE_MULTIPLIER:g} reaches epsilon "
+                f"{target_epsilon} at delta {delta}"
+            )
+    low = 0.5 * high
+    while is_within(low, target_epsilon):
+        high = low
+        low *= 0.5
+    while is_within(high, MIN_SHARE_OF_TARGET * target_epsilon):
+        middle = math.sqrt(low * high)
+        if is_within(middle, target_epsilon):
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 def _check_past(spent: Counts, target: float, delta: float) -> None:

@@ -98,7 +98,9 @@ def delta_from_batches(case: Case) -> str | None:
     if not case.has_claim:
         return None
     delta = case.scenario["privacy"]["delta"]
-    batch = case.scenario["training"]["batch"]
+    batch = case.scenario["training"].get("batch")
+    if batch is None:  # one sum a round has none
+        return None
     for client, records in enumerate(case.records):
         counts = {"batches an epoch": -(-records // batch), "records a batch": batch}
         for name, count in counts.items():

@@ -126,7 +126,7 @@ def parts(
         ValueError: origin is missing, or the scenario names none.
     """
     data = load_data(scenario)
-    server = server_parts(scenario, run=run, origin=origin)
+    server = server_parts(scenario, run=run, origin=origin, remember=remember)
     server.model.to(device)
     # Ledgers come before trainers: noise is calibrated on top of what they have spent.
     books = open_ledgers(scenario, ledgers, origin)
@@ -135,7 +135,16 @@ def parts(
     data = harmonised(server, data, ledgers=books, files=fit)
     sites = poisoned(scenario, scenario.facts, data).sites
     examples = {client: site.train for client, site in enumerate(sites)}
-    local = local_training(scenario, data.task, examples, server.model, books, remember, on_step)
+    local = local_training(
+        scenario,
+        data.task,
+        examples,
+        server.model,
+        books,
+        remember,
+        on_step,
+        common_noise=server.common_noise,
+    )
     trainers = make_trainers(scenario, local)
     return Parts(
         **vars(server),
