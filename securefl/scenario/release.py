@@ -14,6 +14,7 @@ from securefl.scenario.tables import Privacy
 
 # Digits of a calibrated multiplier. Every party computes it for itself, and all have to agree.
 DIGITS = 6
+PROBE = 0.01  # a multiplier for which every channel has room that has any
 
 
 def common_noise(
@@ -52,7 +53,11 @@ def common_noise(
     # Clients with the same past need the same.
     for past in {before.and_once(cost) for before in pasts}:
         try:
-            needed.append(_needed(privacy, release, releases, past, remember))
+            probe = release(PROBE)
+        except ValueError as reason:
+            raise ScenarioError(f"channel: {reason}") from None
+        try:
+            needed.append(_needed(privacy, release, releases, past, remember, probe=probe))
         except ValueError as reason:
             raise ScenarioError(f"privacy.epsilon: {reason}") from None
     return _rounded_up(max(needed))
@@ -64,6 +69,8 @@ def _needed(
     releases: int,
     past: Past,
     remember: Remember,
+    *,
+    probe: PrivacyEvent,
 ) -> float:
     """Returns the multiplier that one client needs. Raises ValueError: no noise meets the claim."""
     key = {
@@ -71,7 +78,7 @@ def _needed(
         "delta": privacy.delta,
         "releases": releases,
         # Everything else that the cost depends on shows in the cost under one multiplier.
-        "release": event_to_json(release(1.0)),
+        "release": event_to_json(probe),
         "before": past.to_json() if past.events else None,
     }
     calibrate = partial(

@@ -260,4 +260,5 @@ MASKED = Kind(
     bounds_weights=True,
     shows_reported_weights=True,
     release=_release,
+    grid=lambda terms: terms.code.step,
 )

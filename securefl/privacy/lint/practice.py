@@ -46,7 +46,8 @@ def _lacks_past(case: Case) -> bool:
 def shuffled_as_poisson(case: Case) -> str | None:
     """Finds batches that are no Poisson samples."""
     sampling = case.practice("sampling", "poisson")
-    if not case.has_claim or sampling == "poisson":
+    # With every record in every step there is no sampling, and nothing is amplified.
+    if not case.has_claim or sampling in ("poisson", "full"):
         return None
     return f"batches are {sampling}, and accounted as Poisson samples"
 

@@ -1,5 +1,7 @@
 """Noise of a whole sum: how much all clients need, and what is added to an opened one."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,9 @@ from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.release import common_noise
 from securefl.scenario.scenario import Scenario
 
+# A rounding to float32 moves a vector by at most this share of its length. Two neighbouring ones
+# move apart by twice as much.
+_FLOAT32 = 2.0**-24
 SERVER = 0  # in the place of a client, in the name of the stream
 
 
@@ -35,6 +40,19 @@ def noise_of_sums(scenario: Scenario, origin: Origin | None, remember: Remember)
     return common_noise(scenario, facts.release, facts.trainings, pasts, remember)
 
 
+def rounded_sensitivity(scenario: Scenario) -> float:
+    """Returns the L2 distance that one unit can move an opened sum, all roundings included.
+
+    Updates are rounded to float32 where they leave, their sum to the grid of the channel, and the
+    mean to float32 again. The noise comes after that.
+    """
+    facts = scenario.facts
+    sensitivity, length, _ = facts.in_sum
+    on_grid = facts.channel.grid(facts.terms) * math.sqrt(facts.coordinates)
+    in_floats = 2 * _FLOAT32 * (1 + facts.invited) * length
+    return sensitivity + on_grid + in_floats
+
+
 def central_noise(scenario: Scenario, multiplier: float, stream_for: StreamFor) -> AddNoise:
     """Returns what whoever opens a sum adds to the estimate; nothing where others add the noise.
 
@@ -47,7 +65,7 @@ def central_noise(scenario: Scenario, multiplier: float, stream_for: StreamFor) 
     if privacy is None or privacy.place != "central" or not multiplier:
         return unnoised
     facts = scenario.facts
-    scale = multiplier * facts.in_sum.sensitivity * facts.max_weight
+    scale = multiplier * rounded_sensitivity(scenario) * facts.max_weight
 
     def noisy(view: View, estimate: Tensor, round: int) -> Tensor:
         """Returns the mean with the noise of the sum, over the weight that the mean divides by."""

@@ -82,6 +82,9 @@ def check_sum(declared: Declaration, facts: Facts) -> None:
     privacy = declared.privacy
     if privacy is None or not facts.has_common_noise or not facts.common_noise:
         return
+    if privacy.place == "distributed":
+        _check_survivors(declared, facts)
+        return  # its terms were checked against the longest update
     clip = facts.channel_options.get("clip")
     longest = _longest_update(declared, facts)
     if facts.channel.lossy and clip is not None and clip < longest:
@@ -89,8 +92,6 @@ def check_sum(declared: Declaration, facts: Facts) -> None:
             f"channel.clip = {clip:g} would cut updates off, whose coordinates may be {longest:g}: "
             "that is training.clip / training.sample_rate; raise channel.clip"
         )
-    if privacy.place == "distributed":
-        _check_survivors(declared, facts)
 
 
 def _longest_update(declared: Declaration, facts: Facts) -> float:
