@@ -9,7 +9,6 @@ from securefl.errors import BudgetExceeded
 from securefl.privacy.accounting.allowance import largest_count
 from securefl.privacy.events import PrivacyEvent
 from securefl.privacy.past import NO_PAST, Past
-from securefl.scenario.assemble.client_release import client_cost
 from securefl.scenario.assemble.cohort import inviter
 from securefl.scenario.regions import enough_for_a_round, least_regions
 from securefl.scenario.scenario import Scenario
@@ -121,8 +120,8 @@ def allowed_trainings(scenario: Scenario, client: int) -> float:
 def _cost(scenario: Scenario, client: int, noise_multiplier: float) -> PrivacyEvent:
     """Returns the event of one training of a client."""
     if scenario.protects_clients:
-        return client_cost(scenario, noise_multiplier)
-    return scenario.facts.plan_without_noise(client).with_noise(noise_multiplier).cost
+        return scenario.facts.release(noise_multiplier)
+    return scenario.facts.plan_with_noise(client, noise_multiplier).cost
 
 
 def _members(scenario: Scenario) -> tuple[int, ...]:

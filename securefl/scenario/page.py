@@ -38,7 +38,7 @@ _CHOICES: Mapping[str, Iterable[str]] = {
     "training.algorithm": catalog.ALGORITHMS,
     "training.schedule": catalog.SCHEDULES,
     "privacy.unit": ("example", "client"),
-    "privacy.place": ("local",),
+    "privacy.place": ("local", "distributed", "central"),
     "channel.kind": catalog.CHANNELS,
     "defense.prefilters": catalog.PREFILTERS,
     "defense.rule": catalog.RULES,

@@ -17,6 +17,8 @@ from securefl.scenario.checks.fitted import check_fitted
 from securefl.scenario.checks.harmonise import check_harmonise, check_scanners
 from securefl.scenario.checks.learning import check_model, check_step
 from securefl.scenario.checks.names import check_names
+from securefl.scenario.checks.one_sum import check_one_sum
+from securefl.scenario.checks.place import check_place, check_sum
 from securefl.scenario.checks.privacy import check_privacy
 from securefl.scenario.checks.refine import check_refine
 from securefl.scenario.checks.regions import check_meetings
@@ -53,6 +55,7 @@ class Scenario(Declaration):
         if self.code is not None:
             check_code(self.code, facts)
         check_algorithm(self, facts)
+        check_one_sum(self, facts)
         check_data(self, facts)
         check_unit(self, facts)
         check_scanners(self, facts)
@@ -60,7 +63,9 @@ class Scenario(Declaration):
         check_model(self, facts)
         check_training(self, facts)
         check_privacy(self, facts)
+        check_place(self, facts)
         check_meetings(self, facts)
+        check_sum(self, facts)
         if self.attack is not None:
             check_attack(self, self.attack, facts)
         check_step(facts)

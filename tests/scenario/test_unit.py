@@ -11,7 +11,7 @@ from securefl.runs.deployed.deployable import check_deployable
 from securefl.scenario.assemble.client_release import client_release
 from securefl.scenario.assemble.ledgers import terms_of
 from securefl.scenario.budget import allowed_trainings, outlook
-from securefl.scenario.protected import InSum, in_sum
+from securefl.scenario.protected import InSum
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.summary import summary
 from tests.scenario.texts import refusal
@@ -33,7 +33,7 @@ def of_clients(*overrides: str) -> Scenario:
 
 def part(*overrides: str) -> InSum:
     scenario = of_clients(*overrides)
-    return in_sum(scenario, scenario.facts)
+    return scenario.facts.in_sum
 
 
 def test_a_client_of_a_known_cohort_moves_the_sum_by_twice_its_clip() -> None:
@@ -103,7 +103,7 @@ def test_the_summary_names_the_unit_and_its_neighbours() -> None:
     )
     assert "for one client, there or absent from all rounds" in summary(of_clients(POISSON))
     words = summary(of_clients("training.clip_quantile=0.6", "training.clip_lr=0.3"))
-    assert "sgd (clip_quantile 0.6, clip_lr 0.3)" in words
+    assert "sgd (clip at the 0.6 quantile, clip_lr 0.3)" in words
 
 
 def test_everybody_is_invited_where_clients_toss_coins_and_the_size_keeps_its_meaning() -> None:

@@ -77,6 +77,8 @@ PLAIN_STEPS = dict.fromkeys(
         "step_factor",
         "class_weights",
         "physical_batch",
+        "sample_rate",
+        "ema",
     )
 )
 

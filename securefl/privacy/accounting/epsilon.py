@@ -1,27 +1,32 @@
-"""Epsilon of composed subsampled Gaussian releases, from both sides; add/remove neighbours.
+"""Epsilon of composed releases: sampled Gaussian sums from both sides, shares of noise from above.
 
 The reported value is never below the true one. Where every record is in every step (sample rate 1)
 it is the closed form of the Gaussian mechanism. Otherwise it comes from pessimistic privacy-loss
 distributions of dp-accounting, on a grid that is refined until that gains nothing. `bounds` proves
 the result by a lower end.
+
+As soon as one release carried shares of discrete Gaussian noise, the value comes from Rényi
+divergences of all releases (`renyi`). Neighbours are those of the events: a record added or removed
+for Gaussian sums; for shares, the change that their sensitivity covers.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securefl.privacy.accounting.ends import COARSE, Segments, Upper
+from securefl.privacy.accounting.ends import COARSE, History, Segments, Upper
 from securefl.privacy.accounting.gaussian import (
     MAX_EXPONENT,
     ROOT_TOLERANCE,
     exact_epsilon,
     gaussian_delta,
 )
-from securefl.privacy.events import Counts, SampledGaussian
+from securefl.privacy.events import Counts, DiscreteGaussianSum, SampledGaussian
 
 # Epsilons (m,) -> deltas (m,).
 DeltaOf = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -49,7 +54,7 @@ def epsilon(segments: Counts, *, delta: float) -> float:
         ValueError: delta outside (0, 1), or a negative count.
     """
     _check(segments, delta)
-    *_, best = _upper_ends(_merged(segments), delta)
+    *_, best = _upper_ends(_history(segments), delta)
     return best.epsilon
 
 
@@ -62,17 +67,19 @@ def bounds(segments: Counts, *, delta: float) -> Bounds:
           rarely is thousands of times its usual one (few records sampled, little noise), many
           steps may leave more between the ends.
 
+        - No lower end is known for shares of discrete Gaussian noise. Next to them, the lower end
+          is that of the Gaussian sums alone; it is 0 where there are none.
+
     Raises:
         ValueError: delta outside (0, 1), or a negative count.
     """
     _check(segments, delta)
-    merged = _merged(segments)
-    *_, upper = _upper_ends(merged, delta)
-    if upper.epsilon == 0 or _has_no_noise(merged) or _has_no_sampling(merged):
-        return Bounds(max(0.0, upper.epsilon - ROOT_TOLERANCE), upper.epsilon)
-    from securefl.privacy.accounting.grids import lower_bound  # dp-accounting: a second of CPU
-
-    return Bounds(lower_bound(merged, delta, upper=upper), upper.epsilon)
+    history = _history(segments)
+    *_, upper = _upper_ends(history, delta)
+    of_gaussians = upper
+    if history.sums:
+        *_, of_gaussians = _upper_ends(history._replace(sums=()), delta)
+    return Bounds(_lower_end(history.gaussians, delta, of_gaussians), upper.epsilon)
 
 
 def fits(segments: Counts, *, delta: float, budget: float) -> bool:
@@ -81,7 +88,7 @@ def fits(segments: Counts, *, delta: float, budget: float) -> bool:
     The first grid whose upper end is within the budget decides; finer ones could only lower it.
     """
     _check(segments, delta)
-    return any(upper.epsilon <= budget for upper in _upper_ends(_merged(segments), delta))
+    return any(upper.epsilon <= budget for upper in _upper_ends(_history(segments), delta))
 
 
 def gaussian_epsilon(noise_multiplier: float, steps: int, delta: float) -> float:
@@ -115,14 +122,19 @@ def delta_of(segments: Counts, *, delta: float) -> DeltaOf:
         ValueError: delta outside (0, 1), a negative count, nothing released, or some noise is 0.
     """
     _check(segments, delta)
-    merged = _merged(segments)
-    if not merged or _has_no_noise(merged):
+    history = _history(segments)
+    merged = history.gaussians
+    if not (merged or history.sums) or _has_no_noise(merged):
         raise ValueError("only releases with noise have a privacy profile")
+    if history.sums:
+        from securefl.privacy.accounting.renyi import deltas_of  # NumPy and SciPy
+
+        return partial(deltas_of, history)
     if _has_no_sampling(merged):
         return partial(gaussian_delta, mu=_mu(merged))
-    from securefl.privacy.accounting.grids import pessimistic, rounding  # as above
+    from securefl.privacy.accounting.grids import pessimistic, rounding  # dp-accounting, as above
 
-    *_, best = _upper_ends(merged, delta)
+    *_, best = _upper_ends(history, delta)
     loss = pessimistic(merged, best.interval)
     allowance = rounding(sum(count for _, count in merged))
 
@@ -134,6 +146,15 @@ def delta_of(segments: Counts, *, delta: float) -> DeltaOf:
     return deltas
 
 
+def _lower_end(segments: Segments, delta: float, upper: Upper) -> float:
+    """Returns an epsilon of Gaussian sums that is never above the true one."""
+    if upper.epsilon == 0 or _has_no_noise(segments) or _has_no_sampling(segments):
+        return max(0.0, upper.epsilon - ROOT_TOLERANCE)
+    from securefl.privacy.accounting.grids import lower_bound  # dp-accounting: a second of CPU
+
+    return lower_bound(segments, delta, upper=upper)
+
+
 def _check(segments: Counts, delta: float) -> None:
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1), got {delta}")
@@ -141,20 +162,25 @@ def _check(segments: Counts, delta: float) -> None:
         raise ValueError("a count of releases cannot be negative")
 
 
-def _merged(segments: Counts) -> Segments:
-    """Returns events that differ in steps only as one event of one step, counted.
+def _history(segments: Counts) -> History:
+    """Returns the events of each kind that were released.
 
-    The result is sorted, so that equal histories share a cache entry.
+    Both parts are sorted, so that equal histories share a cache entry.
     """
-    totals: dict[tuple[float, float], int] = {}
+    gaussians: dict[SampledGaussian, int] = {}
+    sums: dict[DiscreteGaussianSum, int] = {}
     for event, count in segments.items():
-        if count:
-            key = (event.sample_rate, event.noise_multiplier)
-            totals[key] = totals.get(key, 0) + event.steps * count
-    return tuple(
-        (SampledGaussian(sample_rate, noise_multiplier, 1), steps)
-        for (sample_rate, noise_multiplier), steps in sorted(totals.items())
-    )
+        if not count:
+            continue
+        # Events that differ in steps only are one event of one step, counted.
+        steps = event.steps * count
+        if isinstance(event, SampledGaussian):
+            gaussian = replace(event, steps=1)
+            gaussians[gaussian] = gaussians.get(gaussian, 0) + steps
+        else:
+            one_sum = replace(event, steps=1)
+            sums[one_sum] = sums.get(one_sum, 0) + steps
+    return History(tuple(sorted(gaussians.items())), tuple(sorted(sums.items())))
 
 
 def _has_no_noise(segments: Segments) -> bool:
@@ -170,15 +196,20 @@ def _mu(segments: Segments) -> float:
     return math.sqrt(sum(count / event.noise_multiplier**2 for event, count in segments))
 
 
-def _upper_ends(segments: Segments, delta: float) -> Iterator[Upper]:
-    """Yields ever tighter upper ends; a single exact one where a closed form is known."""
-    if not segments:
+def _upper_ends(history: History, delta: float) -> Iterator[Upper]:
+    """Yields ever tighter upper ends; a single one where no grid is needed."""
+    segments, sums = history
+    if not segments and not sums:
         yield Upper(0.0, COARSE)
     elif _has_no_noise(segments):
         yield Upper(math.inf, COARSE)
+    elif sums:
+        from securefl.privacy.accounting.renyi import epsilon_of  # NumPy and SciPy
+
+        yield Upper(epsilon_of(history, delta), COARSE)
     elif _has_no_sampling(segments):
         yield Upper(exact_epsilon(_mu(segments), delta), COARSE)
     else:
-        from securefl.privacy.accounting.grids import upper_ends  # as above
+        from securefl.privacy.accounting.grids import upper_ends  # dp-accounting, as above
 
         yield from upper_ends(segments, delta)

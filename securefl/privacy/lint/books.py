@@ -7,7 +7,7 @@ from typing import Any
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import GENESIS, earlier
 from securefl.privacy.events import PrivacyEvent
-from securefl.privacy.lint.case import Case
+from securefl.privacy.lint.case import Case, Table
 
 # Largest relative difference of two numbers that were computed alike.
 ROUNDING = 1e-6
@@ -210,6 +210,8 @@ def _planned_steps(case: Case, client: int) -> int | None:
     if client >= len(case.records):
         return None
     training = case.scenario["training"]
+    if "batch" not in training:
+        return 1  # one sum a round
     batches = -(-case.records[client] // training["batch"])
     return int(training["epochs"] * batches)
 
@@ -233,9 +235,17 @@ def rate_over_all_data(case: Case) -> str | None:
     return None
 
 
+def _expected_batch(training: Table, records: int) -> float:
+    """Returns the records that a client expects in a step, or in its one sum a round."""
+    if "batch" in training:
+        return float(training["batch"])
+    rate = training.get("sample_rate")
+    return records * (1.0 if rate is None else float(rate))
+
+
 def _low_rate(case: Case, client: int, rate: float) -> str | None:
-    batch = case.scenario["training"]["batch"]
     own_records = case.records[client]
+    batch = _expected_batch(case.scenario["training"], own_records)
     own_rate = min(1.0, batch / own_records)
     if rate >= (1 - ROUNDING) * own_rate:
         return None
@@ -244,7 +254,7 @@ def _low_rate(case: Case, client: int, rate: float) -> str | None:
     reason = f"over all {all_records} records" if is_over_all else "too low"
     return (
         f"client {client} is accounted at a sampling rate of {rate:.4g}, {reason}; it draws"
-        f" {batch} of its {own_records}, a rate of {own_rate:.4g}"
+        f" {batch:g} of its {own_records}, a rate of {own_rate:.4g}"
     )
 
 

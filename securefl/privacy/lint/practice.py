@@ -46,7 +46,8 @@ def _lacks_past(case: Case) -> bool:
 def shuffled_as_poisson(case: Case) -> str | None:
     """Finds batches that are no Poisson samples."""
     sampling = case.practice("sampling", "poisson")
-    if not case.has_claim or sampling == "poisson":
+    # With every record in every step there is no sampling, and nothing is amplified.
+    if not case.has_claim or sampling in ("poisson", "full"):
         return None
     return f"batches are {sampling}, and accounted as Poisson samples"
 
@@ -98,7 +99,9 @@ def delta_from_batches(case: Case) -> str | None:
     if not case.has_claim:
         return None
     delta = case.scenario["privacy"]["delta"]
-    batch = case.scenario["training"]["batch"]
+    batch = case.scenario["training"].get("batch")
+    if batch is None:  # one sum a round has none
+        return None
     for client, records in enumerate(case.records):
         counts = {"batches an epoch": -(-records // batch), "records a batch": batch}
         for name, count in counts.items():

@@ -23,9 +23,8 @@ from securefl.learning.protocol import Trainer
 from securefl.learning.release import Release
 from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
-from securefl.privacy.past import NO_PAST
 from securefl.privacy.remember import Remember, fresh
-from securefl.scenario.assemble.client_release import client_release
+from securefl.scenario.assemble.client_release import client_releases
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.fisher import fisher_of
 from securefl.scenario.assemble.fit_files import FitFiles
@@ -132,7 +131,7 @@ def parts(
         ValueError: origin is missing, or the scenario names none.
     """
     data = load_data(scenario)
-    server = server_parts(scenario, run=run, origin=origin)
+    server = server_parts(scenario, run=run, origin=origin, remember=remember)
     server.model.to(device)
     # Ledgers come before trainers: noise is calibrated on top of what they have spent.
     books = open_ledgers(scenario, ledgers, origin)
@@ -141,7 +140,16 @@ def parts(
     data = harmonised(server, data, ledgers=books, files=fit)
     sites = poisoned(scenario, scenario.facts, data).sites
     examples = {client: site.train for client, site in enumerate(sites)}
-    local = local_training(scenario, data.task, examples, server.model, books, remember, on_step)
+    local = local_training(
+        scenario,
+        data.task,
+        examples,
+        server.model,
+        books,
+        remember,
+        on_step,
+        common_noise=server.common_noise,
+    )
     trainers = make_trainers(scenario, local)
     return Parts(
         **vars(server),
@@ -151,18 +159,5 @@ def parts(
         stack=make_stack(scenario, local, trainers),
         ledgers=books,
         keeps=keeps,
-        releases=_releases(scenario, books, remember) if scenario.protects_clients else {},
+        releases=client_releases(scenario, books, server.common_noise, remember),
     )
-
-
-def _releases(
-    scenario: Scenario, books: Mapping[int, Ledger], remember: Remember
-) -> dict[int, Release]:
-    """Returns client -> how its update leaves, with noise on top of what its ledger has."""
-    befores = {
-        client: books[client].before if client in books else NO_PAST
-        for client in range(scenario.clients)
-    }
-    # Clients with the same past need the same noise, which takes a while to find.
-    made = {before: client_release(scenario, remember, before) for before in set(befores.values())}
-    return {client: made[before] for client, before in befores.items()}

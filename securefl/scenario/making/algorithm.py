@@ -19,7 +19,9 @@ def algorithm_of(declared: Declaration, terms: Terms) -> Algorithm:
     if declared.protects_clients:
         return _of_clients(training, terms)
     entry = catalog.ALGORITHMS[training.algorithm or catalog.DEFAULT_ALGORITHM]
-    make = with_keys(entry.make, training.model_dump(exclude_none=True))
+    # Where clients take no steps of their own, nothing can be added to them.
+    of_sums = catalog.TRAINERS[training.kind].server
+    make = with_keys(of_sums or entry.make, training.model_dump(exclude_none=True))
     algorithm: Algorithm = make(terms)
     return algorithm
 
