@@ -237,10 +237,10 @@ def _taken_as_given(scenario: Scenario) -> str:
     """Returns the choices that the claim takes as given, and what it leaves out."""
     choices = ["which records are for training"]
     if scenario.partition in catalog.DEALS:
-        choices.append(
-            f"how {scenario.partition!r} deals one data set to the clients "
-            "(without one record, others go elsewhere)"
+        elsewhere = (
+            "" if scenario.protects_clients else " (without one record, others go elsewhere)"
         )
+        choices.append(f"how {scenario.partition!r} deals one data set to the clients{elsewhere}")
     if scenario.training.class_weights is not None:
         choices.append("the class weights")
     if not scenario.facts.data_set.published:

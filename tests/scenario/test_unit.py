@@ -1,5 +1,7 @@
 """The unit CLIENT: what it needs, what it means for a sum, and what is refused next to it."""
 
+import re
+
 import pytest
 
 from securefl.audit.inquiry import Inquiry
@@ -14,6 +16,7 @@ from securefl.scenario.budget import allowed_trainings, outlook
 from securefl.scenario.protected import InSum
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.summary import summary
+from tests.paths import ROOT
 from tests.scenario.texts import refusal
 
 TEXT = """
@@ -104,6 +107,15 @@ def test_the_summary_names_the_unit_and_its_neighbours() -> None:
     assert "for one client, there or absent from all rounds" in summary(of_clients(POISSON))
     words = summary(of_clients("training.clip_quantile=0.6", "training.clip_lr=0.3"))
     assert "sgd (clip at the 0.6 quantile, clip_lr 0.3)" in words
+
+
+def test_the_example_of_the_page_is_valid() -> None:
+    page = (ROOT / "docs" / "training.md").read_text()
+    (block,) = (
+        block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "client" in block
+    )
+    example = parse_scenario(block)
+    assert (example.protects_clients, example.facts.in_sum.sample_rate) == (True, 0.25)
 
 
 def test_everybody_is_invited_where_clients_toss_coins_and_the_size_keeps_its_meaning() -> None:

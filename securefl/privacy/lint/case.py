@@ -66,10 +66,14 @@ class Case:
     @property
     def client_rate(self) -> float:
         """The probability of a client to be in a round, by a coin of its own; 1 without coins."""
-        cohort = self.scenario.get("cohort") or {}
-        if cohort.get("sampling") is None:
+        if not self.tosses_coins:
             return 1.0
-        return float(cohort["size"] / self.scenario["data"]["clients"])
+        return float(self.scenario["cohort"]["size"] / self.scenario["data"]["clients"])
+
+    @property
+    def tosses_coins(self) -> bool:
+        """Whether each client decides by a coin of its own whether it is in a round."""
+        return (self.scenario.get("cohort") or {}).get("sampling") is not None
 
     @property
     def has_tickets(self) -> bool:

@@ -33,17 +33,22 @@ def seeded_before(case: Case) -> str | None:
 def cohort_not_secret(case: Case) -> str | None:
     """Finds clients drawn for a round, next to a claim."""
     invited = (case.scenario.get("cohort") or {}).get("size")
-    if not case.has_claim or invited is None or invited >= len(case.records):
+    clients = len(case.records)
+    if case.protects_clients:
+        # Where clients toss coins nobody draws them, and their rate is accounted.
+        clients = 0 if case.tosses_coins else case.scenario["data"]["clients"]
+    if not case.has_claim or invited is None or invited >= clients:
         return None
     return (
-        f"cohorts of {invited} of {len(case.records)} clients are drawn from the scenario's seed:"
+        f"cohorts of {invited} of {clients} clients are drawn from the scenario's seed:"
         " the claim gains nothing from that draw"
     )
 
 
 def groups_not_covered(case: Case) -> str | None:
     """Finds records that belong together, next to a claim for one record."""
-    if not case.has_claim or not case.scenario["data"].get("grouped"):
+    is_grouped = case.scenario["data"].get("grouped")
+    if not case.has_claim or not is_grouped or case.protects_clients:
         return None
     return (
         "records have groups, such as patients: epsilon is for one record, not for all records of"
