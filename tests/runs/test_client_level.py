@@ -9,9 +9,15 @@ from torch import Tensor
 
 from securefl.audit.lint import examine
 from securefl.errors import BudgetExceeded, ScenarioError
+from securefl.learning.algorithms.client_level import unit_length
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import (
+    DiscreteGaussianSum,
+    PrivacyEvent,
+    SampledGaussian,
+    event_from_json,
+)
 from securefl.runs import api
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
@@ -202,3 +208,68 @@ def test_a_client_without_records_takes_part_with_noise_alone(
     assert min(len(site.train) for site in made.data.sites) == 0
     cell = played(scenario, tmp_path / "cell")
     assert all(len(record.survivors) == 40 for record in cell.rounds())
+
+
+# --- noise of whole sums
+
+CENTRAL = "privacy.place=central"
+DISTRIBUTED = ("privacy.place=distributed", 'channel={ kind = "masked", secrets = "seeded" }')
+ALONE = ("rounds=1", "training.clip=1e-3", "privacy.noise_multiplier=1.5", "privacy.delta=1e-2")
+
+
+def change(scenario: Scenario, folder: Path) -> Tensor:
+    """Returns how far one round moves the model."""
+    start = assemble(scenario, run="x", ledgers=folder / "none").start.weights
+    return final(scenario, folder / "cell") - start
+
+
+def test_central_noise_has_the_deviation_that_the_ledger_books(tmp_path: Path) -> None:
+    """The mean has z x 2 clip / 20 of noise, and of updates no more than the clip, 1e-3."""
+    moved = change(of_clients(CENTRAL, *ALONE), tmp_path)
+    expected = 1.5 * 2e-3 / 20
+    # 650 coordinates: three deviations are 8 %; updates add less than 5 %.
+    assert float(moved.std()) == pytest.approx(expected, rel=0.13)
+    assert _events_of(tmp_path / "cell") == {SampledGaussian(1.0, 1.5, 1)}
+
+
+@pytest.mark.parametrize("ring", [16, 32])
+def test_shares_in_a_masked_sum_are_those_that_count_and_a_bonus(ring: int, tmp_path: Path) -> None:
+    """Of 20 clients 11 make a sum and one may help the server: 10 shares make sigma, 20 are in."""
+    scenario = of_clients(*DISTRIBUTED, f"channel.ring={ring}", *ALONE)
+    moved = change(scenario, tmp_path)
+    (event,) = _events_of(tmp_path / "cell")
+    assert isinstance(event, DiscreteGaussianSum)
+    assert (event.shares, event.sample_rate) == (10, 1.0)
+    assert event.noise_multiplier == pytest.approx(1.5)
+    assert event.sensitivity >= 2e-3
+    expected = event.sigma * math.sqrt(20 / 10) / 20
+    assert float(moved.std()) == pytest.approx(expected, rel=0.13)
+
+
+def test_coins_and_shares_are_accounted_together(tmp_path: Path) -> None:
+    scenario = of_clients(*DISTRIBUTED, "channel.clip=8.0", POISSON, ADAPTIVE)
+    cell = played(scenario, tmp_path / "cell")
+    (event,) = _events_of(tmp_path / "cell")
+    assert isinstance(event, DiscreteGaussianSum)
+    assert event.sample_rate == 0.25
+    assert event.dimension == 651
+    assert event.sensitivity == pytest.approx(4 * unit_length(adaptive=True), rel=1e-3)
+    metrics = cell.metrics() or {}
+    assert 7.8 < (metrics["epsilon"] or 0) <= 8
+    assert (metrics["place"], metrics["unit"]) == ("distributed", "client")
+
+
+def test_a_rule_that_noise_of_a_sum_does_not_cover_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="the noise is sized for the mean"):
+        of_clients(CENTRAL, "defense.rule=median")
+
+
+def test_a_channel_that_would_cut_updates_off_is_refused_in_keys_of_this_unit() -> None:
+    with pytest.raises(ScenarioError, match=r"follows from training.clip and, with coins"):
+        of_clients(CENTRAL, POISSON, 'channel={ kind = "masked", clip = 1.0 }')
+
+
+def _events_of(folder: Path) -> set[PrivacyEvent]:
+    """Returns the events in the ledgers of all clients, which share them."""
+    lines = [line for path in (folder / "ledgers").glob("*") for line in read_entries(path)]
+    return {event_from_json(line["event"]) for line in lines if line["event"]}
