@@ -124,8 +124,6 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
             broken[-1 if client is None else client] = str(reason)
     # A folder that somebody edited may name a way of training that no catalog has.
     trainer = catalog.TRAINERS.get(scenario["training"]["kind"])
-    # A clipped update of a whole client gets its noise after any training.
-    is_clipped_update = (scenario.get("privacy") or {}).get("unit") == "client"
     return Case(
         scenario,
         cell.status().state.value,
@@ -135,9 +133,15 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
         cell.metrics(),
         seeded_earlier(scenario, cell),
         tuple(played),
-        has_noise=trainer is not None and (trainer.private or is_clipped_update),
+        has_noise=trainer is not None and (trainer.private or _protects_clients(scenario)),
         numbers=_numbers(scenario),
     )
+
+
+def _protects_clients(scenario: Mapping[str, Any]) -> bool:
+    """Returns whether updates have noise as a whole, whatever the way of training."""
+    privacy = scenario.get("privacy") or {}
+    return bool(privacy.get("unit") == "client")
 
 
 def _numbers(scenario: Mapping[str, Any]) -> Callable[[int], range]:

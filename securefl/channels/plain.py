@@ -23,7 +23,7 @@ from securefl.channels.protocol import (
     View,
 )
 from securefl.channels.rows import RowTable
-from securefl.channels.update import check_asked
+from securefl.channels.update import check_asked, check_shares
 from securefl.errors import ProtocolError, RoundAbandoned
 
 _SHOWN = (Seen.GLOBAL_MODEL, Seen.CLEAR_UPDATE)
@@ -69,6 +69,7 @@ class PlainClient:
             ProtocolError: nothing was asked for, or the update was trained on another model.
         """
         request = check_asked(self._request, update.model_hash)
+        check_shares(update.spent, None)
         self._request = None
         return PlainUpdate(
             request.session, request.round, self._client, update.weight, update.delta

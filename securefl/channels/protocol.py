@@ -163,11 +163,7 @@ class ChannelServer(Protocol):
     """The server's side of a channel; a state machine without I/O."""
 
     def begin(
-        self,
-        round: int,
-        cohort: Sequence[int],
-        model_hash: bytes,
-        observer: Observer = UNWATCHED,
+        self, round: int, cohort: Sequence[int], model_hash: bytes, observer: Observer = UNWATCHED
     ) -> None:
         """Starts a round, and forgets the last one.
 
@@ -268,6 +264,7 @@ class Kind:
         bounds_weights: whether a weight that a client reports must be at most max_weight.
         shows_reported_weights: whether the server learns a reported weight and sees no update.
         release: terms -> the cost of one sum under shares of noise; None where it carries none.
+        grid: terms -> how much further apart rounding may move a coordinate of two sums.
     """
 
     sides: Callable[..., Sides]
@@ -288,6 +285,7 @@ class Kind:
     bounds_weights: bool = False
     shows_reported_weights: bool = False
     release: Callable[[Any], PrivacyEvent] | None = None
+    grid: Callable[[Any], float] = lambda terms: 0.0
 
     @property
     def server_holds_model(self) -> bool:

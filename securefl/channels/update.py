@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 
 from securefl.channels.protocol import ClientUpdate
 from securefl.errors import ProtocolError
+from securefl.privacy.events import DiscreteGaussianSum, PrivacyEvent
 
 
 class Request(Protocol):
@@ -42,6 +43,22 @@ def check_asked(request: _Request | None, name: bytes, *, round: int | None = No
     if request.model_hash != name:
         raise ProtocolError("the update is trained on another model than the one asked for")
     return request
+
+
+def check_shares(spent: PrivacyEvent | None, event: DiscreteGaussianSum | None) -> None:
+    """Refuses an update that is booked otherwise than the sum that it would enter.
+
+    Args:
+        spent: what the update is booked as.
+        event: the cost of a sum, where the channel adds a share of noise; None where it adds none.
+
+    Raises:
+        ProtocolError: the channel would add another noise than the one that is paid for.
+    """
+    if event is None and isinstance(spent, DiscreteGaussianSum):
+        raise ProtocolError("the update needs shares of noise, and this channel adds none")
+    if event is not None and spent != event:
+        raise ProtocolError("the update is not booked as a sum under these shares of noise")
 
 
 def checked_weight(

@@ -164,6 +164,7 @@ def aggregate(federation: Federation, view: View, state: State, *, counted: int)
         estimate = federation.rule(view.rows, view.weights)
     except ValueError as reason:  # too few rows came, or too many were set aside
         raise RoundAbandoned(str(reason)) from None
+    estimate = federation.noise(view, estimate, state.round)
     weights, step_state = federation.algorithm.move(
         federation.step,
         state.weights,

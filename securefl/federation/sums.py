@@ -100,6 +100,7 @@ def sums_plan(plan: Plan, parts: Sequence[Part]) -> Plan:
         rounds=len(parts),
         weights=dict.fromkeys(plan.clients, 1),
         max_weight=1,
+        noise=None,
     )
 
 

@@ -18,12 +18,19 @@ from securefl.learning.protocol import Metrics, ServerStep
 
 Rule = Callable[[Tensor, Tensor], Tensor]  # rows (m, d), weights (m,) -> (d,)
 Weigh = Callable[[Tensor], Tensor]  # rows (m, d) -> the rule's own weights (m,)
+# an opened sum as a view, the rule's estimate (d,), round -> the estimate with noise in it
+AddNoise = Callable[[View, Tensor, int], Tensor]
 Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set aside
 
 
 def always(round: int) -> bool:
     """Evaluates the model after each round."""
     return True
+
+
+def unnoised(view: View, estimate: Tensor, round: int) -> Tensor:
+    """Adds nothing: noise was in the updates, or there is none."""
+    return estimate
 
 
 def never(round: int) -> bool:
@@ -89,6 +96,7 @@ class Federation:
         ahead: clients that may be training, or wait to submit what they trained, at once; >= 1.
         regions: number -> the federation of a region; empty where one server has all clients.
         clock: the simulated times of its rounds; None without.
+        noise: what whoever opens a sum adds to the rule's estimate.
     """
 
     clients: Mapping[int, Participant]
@@ -109,6 +117,7 @@ class Federation:
     ahead: int = 1
     regions: Mapping[int, "Federation"] = field(default_factory=dict)
     clock: Clock | None = None
+    noise: AddNoise = unnoised
 
     def makes_a_round(self, clients: Collection[int]) -> bool:
         """Whether these clients are enough for a round, if each of them sends an update."""

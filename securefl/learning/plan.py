@@ -6,6 +6,7 @@ import (Opacus).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import nn
 
@@ -23,6 +24,9 @@ PRACTICE = {
     "batches": "all",
     "statistics": "public",
 }
+
+# How a sum of clipped gradients treats the records; Poisson batches are said where they are drawn.
+PRACTICE_OF_SUMS = {**PRACTICE, "sampling": "full"}
 
 # client, step, steps: the client has taken so many of its local steps of this round
 OnStep = Callable[[int, int, int], None]
@@ -68,7 +72,7 @@ class DpPlan:
         return steps_a_round(self.records, batch=self.batch, epochs=self.epochs)
 
     @property
-    def normaliser(self) -> int:
+    def normaliser(self) -> float:
         """Divisor of the noisy sum: the expected batch, sample_rate x records."""
         return min(self.batch, self.records)
 
@@ -80,6 +84,66 @@ class DpPlan:
     def cost(self) -> PrivacyEvent:
         """The event that one round costs."""
         return SampledGaussian(self.sample_rate, self.noise_multiplier, self.steps)
+
+
+def dp_plan(records: int, training: Mapping[str, Any]) -> DpPlan:
+    """Returns the plan of DP-SGD without noise, from the keys of the table [training]."""
+    batch, epochs, clip = (training[key] for key in ("batch", "epochs", "clip"))
+    return DpPlan(records, batch, epochs, clip, noise_multiplier=0.0)
+
+
+def sum_plan(records: int, training: Mapping[str, Any]) -> "SumPlan":
+    """Returns the plan of one sum a round without noise, from the keys of the table [training]."""
+    return SumPlan.of(records, clip=training["clip"], rate=training.get("sample_rate"))
+
+
+@dataclass(frozen=True)
+class SumPlan(DpPlan):
+    """The public constants of one clipped-gradient sum a round; the server takes the step.
+
+    Args:
+        rate: probability of each record to be in a round's sum, in (0, 1].
+        release: what the sum costs where its noise is not this client's own; None where it is.
+    """
+
+    rate: float = 1.0
+    release: PrivacyEvent | None = None
+
+    @classmethod
+    def of(cls, records: int, *, clip: float, rate: float | None) -> "SumPlan":
+        """Returns the plan without noise; a rate of None takes every record."""
+        expected = records if rate is None else max(1, round(rate * records))
+        return cls(records, expected, 1, clip, noise_multiplier=0.0, rate=rate or 1.0)
+
+    @property
+    def sample_rate(self) -> float:
+        """Probability of each record to be in a round's sum."""
+        return self.rate
+
+    @property
+    def steps(self) -> int:
+        """One sum a round."""
+        return 1
+
+    @property
+    def normaliser(self) -> float:
+        """Divisor of the sum: the expected number of records in it."""
+        return self.rate * self.records
+
+    @property
+    def length(self) -> float:
+        """The largest L2 norm of a sum: that of all declared records, each at the clip."""
+        return self.records * self.clip
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the noise that this client adds to its sum."""
+        return self.noise_multiplier * self.clip if self.release is None else 0.0
+
+    @property
+    def cost(self) -> PrivacyEvent:
+        """The event that one round costs."""
+        return super().cost if self.release is None else self.release
 
 
 @dataclass(frozen=True)

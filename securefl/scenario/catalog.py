@@ -5,8 +5,6 @@ Values are literals: `securefl ls` reads this text instead of importing it (`ui/
 
 from collections.abc import Mapping
 
-from torch import nn
-
 import attacks
 import defenses
 from securefl.channels.apart import Apart
@@ -21,7 +19,7 @@ from securefl.data.entries import DataEntry as DataEntry
 from securefl.data.own.forms import FORMS
 from securefl.federation.topologies import cyclic, fedbuff, hierarchical, peer
 from securefl.federation.values import Screen
-from securefl.learning import options, plan, sgd, steps
+from securefl.learning import options, steps
 from securefl.learning.algorithms import steps as changes
 from securefl.learning.algorithms.ditto import Ditto
 from securefl.learning.algorithms.ewc import Ewc
@@ -30,10 +28,6 @@ from securefl.learning.algorithms.fednova import FedNova
 from securefl.learning.algorithms.parts import head, norm_layers
 from securefl.learning.algorithms.personal import Personal
 from securefl.learning.algorithms.scaffold import Scaffold
-from securefl.learning.plan import LocalTraining
-from securefl.learning.protocol import Trainer
-from securefl.learning.stacked.dp_sgd import StackedDpSgd
-from securefl.learning.stacked.sgd import StackedSgd
 from securefl.scenario.entries import (
     AlgorithmEntry,
     AttackEntry,
@@ -43,10 +37,10 @@ from securefl.scenario.entries import (
     ScheduleEntry,
     Sees,
     StepEntry,
-    TrainerEntry,
 )
 from securefl.scenario.models import MODELS as MODELS
 from securefl.scenario.topology_entry import TopologyEntry, one_an_inner_round, several_a_round
+from securefl.scenario.trainers import TRAINERS as TRAINERS
 
 OWN_DATA = FORMS  # of a user's own records
 
@@ -163,30 +157,6 @@ ATTACKS: Mapping[str, AttackEntry] = {
     ),
 }
 
-
-def _dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
-    """Makes trainers of DP-SGD; Opacus takes a second to import, which no check needs."""
-    from securefl.learning.dp_sgd import dp_sgd_trainers
-
-    return dp_sgd_trainers(local)
-
-
-def _check_dp_sgd_model(model: nn.Module) -> None:
-    from securefl.learning.dp_models import check_model  # as above
-
-    check_model(model)
-
-
-TRAINERS: Mapping[str, TrainerEntry] = {
-    "sgd": TrainerEntry(sgd.sgd_trainers, practice=sgd.PRACTICE, bends=True, stacked=StackedSgd),
-    "dp_sgd": TrainerEntry(
-        _dp_sgd_trainers,
-        practice=plan.PRACTICE,
-        plan=plan.DpPlan,
-        check=_check_dp_sgd_model,
-        stacked=StackedDpSgd,
-    ),
-}
 
 OPTIMIZERS: Mapping[str, OptimizerEntry] = {
     "sgd": OptimizerEntry(options.sgd),

@@ -268,7 +268,9 @@ class TrainerEntry:
     Attributes:
         make: everything that trainers are made from -> client -> its trainer.
         practice: how it treats the records, in the words of the table [practice].
-        plan: makes the public constants of a DP mechanism; None where there is no noise.
+        plan: records and keys of [training] -> the public constants of a DP mechanism, without
+            noise; None where there is none.
+        server: the server's half, where clients take no steps of their own; None where they do.
         bends: whether an adversary can change the gradients of its own clients.
         check: refuses a model that cannot be trained so, with a ScenarioError.
         stacked: makes the training of several clients at once; None where there is none.
@@ -276,7 +278,8 @@ class TrainerEntry:
 
     make: Callable[[LocalTraining], dict[int, Trainer]]
     practice: Mapping[str, str]
-    plan: Callable[..., DpPlan] | None = None
+    plan: Callable[[int, Parameters], DpPlan] | None = None
+    server: Callable[..., Algorithm] | None = None
     bends: bool = False
     check: Callable[[nn.Module], None] = lambda model: None
     stacked: MakeStacked | None = None
@@ -285,3 +288,8 @@ class TrainerEntry:
     def private(self) -> bool:
         """Whether there is noise that a finite epsilon can rest on."""
         return self.plan is not None
+
+    @property
+    def one_sum(self) -> bool:
+        """Whether a client's update is one sum over its records, and the server takes the step."""
+        return self.server is not None

@@ -5,30 +5,29 @@ shows, in a weight, a bound or a refusal.
 """
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor, nn
 
 from securefl import vector
-from securefl.channels.protocol import Kind, Plan
+from securefl.channels.protocol import Kind
 from securefl.errors import ScenarioError
 from securefl.learning.adapt import Adaptation
 from securefl.learning.algorithms.protocol import Algorithm, Terms
-from securefl.learning.plan import DpPlan, steps_a_round
-from securefl.learning.weights import digest
-from securefl.rng import StreamFor, system_keystream
+from securefl.learning.plan import DpPlan, SumPlan, steps_a_round
 from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import TrainerEntry
 from securefl.scenario.making.algorithm import algorithm_of, schedule_of
 from securefl.scenario.making.model import sketch_of
-from securefl.scenario.sites import Sites, in_force
-from securefl.scenario.tables import MAX_COUNT
+from securefl.scenario.sites import in_force
+from securefl.scenario.sums import Sums
 
 
-class Facts(Sites):
+class Facts(Sums):
     """The meaning of a declaration.
 
     Attributes are settled at once; they need nothing but names that the catalog has. Properties
@@ -38,7 +37,6 @@ class Facts(Sites):
         declared: the tables of the scenario; every name in them is in the catalog.
 
     Attributes:
-        members: all clients, or those of a region.
         cohort_size: clients whose updates make a round.
         invited: clients invited to a round, more than that where it selects more than it takes.
         trainer: the way of local training.
@@ -56,10 +54,10 @@ class Facts(Sites):
     def __init__(self, declared: Declaration) -> None:
         super().__init__(declared)
         channel = declared.channel
-        # A range needs no memory: the number of clients may be one that no check has seen yet.
-        self.members: Sequence[int] = range(self.clients)
-        self.cohort_size = self.clients if declared.cohort is None else declared.cohort.size
-        self.invited = self.clients if declared.cohort is None else declared.cohort.invited
+        # Where clients toss coins, nobody may know who is in a round: all are invited.
+        cohort = None if declared.tosses_coins else declared.cohort
+        self.cohort_size = self.clients if cohort is None else cohort.size
+        self.invited = self.clients if cohort is None else cohort.invited
 
         training = declared.training
         self.trainer: TrainerEntry = catalog.TRAINERS[training.kind]
@@ -98,20 +96,12 @@ class Facts(Sites):
         """Returns the facts of a region: these clients have a channel and a rule of their own."""
         region = copy.copy(self)
         # Of what was settled, these depend on the clients.
-        for name in ("public_weights", "max_weight", "terms"):
+        for name in ("public_weights", "max_weight", "terms", "common_noise", "in_sum"):
             vars(region).pop(name, None)
         region.members = tuple(sorted(clients))
         region.cohort_size = region.invited = len(region.members)
         region.rows = region.channel.rows(region.cohort_size)
         return region
-
-    @property
-    def reads_files(self) -> bool:
-        """Whether the scenario names files of its user's: data, code or weights."""
-        data, model = self._declared.data, self._declared.model
-        paths = (data.path, model.weights)
-        is_file = isinstance(data.schema_, str) or isinstance(data.crosswalk, str)
-        return bool(self.code) or is_file or any(path is not None for path in paths)
 
     # Training.
 
@@ -119,7 +109,7 @@ class Facts(Sites):
     def adaptation(self) -> Adaptation:
         """What the scenario changes in the model that its author built."""
         chosen = self._declared.model
-        return Adaptation(chosen.batch_norm, chosen.train, private=self.trainer.private)
+        return Adaptation(chosen.batch_norm, chosen.train, private=self._declared.has_noise)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -129,18 +119,6 @@ class Facts(Sites):
             ValueError: its parameters do not fit the records, or a change to it has no effect.
         """
         return sketch_of(self.architecture, self.task, self.adaptation)
-
-    @cached_property
-    def data_digest(self) -> str | None:
-        """The digest of a user's own records; None for published ones."""
-        digest_of = self.data_set.digest
-        return None if digest_of is None else digest_of()
-
-    @cached_property
-    def weights_digest(self) -> str | None:
-        """The SHA-256 of the file of initial weights; None without one. Raises ScenarioError."""
-        path = self._declared.model.weights
-        return None if path is None else digest(self._declared.home / path)
 
     @cached_property
     def coordinates(self) -> int:
@@ -211,7 +189,10 @@ class Facts(Sites):
             # Only layers that hold numbers can treat the records in a way of their own.
             if numbers:
                 layers.add(type(layer).__name__)
-        return {**self.trainer.practice, "layers": sorted(layers)}
+        words: dict[str, str | list[str]] = {**self.trainer.practice, "layers": sorted(layers)}
+        if self._declared.training.sample_rate is not None:
+            words["sampling"] = "poisson"
+        return words
 
     def plan_without_noise(self, client: int) -> DpPlan:
         """Returns the public constants of a client's DP mechanism, without noise.
@@ -222,72 +203,11 @@ class Facts(Sites):
         training = self._declared.training
         if self.trainer.plan is None:
             raise ScenarioError(f"training.kind = {training.kind!r} has no noise")
-        return self.trainer.plan(
-            self.site_records[client],
-            training.batch,
-            training.epochs,
-            training.clip,
-            noise_multiplier=0.0,
-        )
+        return self.trainer.plan(self.site_records[client], training.model_dump())
 
-    # The channel.
-
-    def client_weight(self, client: int, real_records: int | None) -> int:
-        """Returns the weight that a client states.
-
-        Args:
-            client: its id.
-            real_records: its record count where weights are reported; None everywhere else, so
-                that the weight is a public number.
-        """
-        if real_records is not None:
-            return real_records
-        return 1 if self._declared.weights == "equal" else self.site_records[client]
-
-    @cached_property
-    def public_weights(self) -> dict[int, int] | None:
-        """The weights that the server uses; None where clients report theirs."""
-        if self._declared.weights == "reported":
-            return None
-        return {client: self.client_weight(client, None) for client in self.members}
-
-    @cached_property
-    def max_weight(self) -> int:
-        """The largest weight that a client may carry."""
-        if self.public_weights is not None:
-            return max(self.public_weights.values())
-        # Where nobody knows how many records there are, the wire format is the only limit.
-        records = self.data_set.records if self.data_set.published else MAX_COUNT
-        return self._declared.channel.max_weight or records
-
-    def plan(self, *, session: bytes, d: int, stream_for: StreamFor, config: bytes = b"") -> Plan:
-        """Returns the public constants that both sides of the channel are built from."""
-        return Plan(
-            session=session,
-            d=d,
-            clients=tuple(self.members),
-            cohort=self.invited,
-            rounds=self.trainings,
-            min_cohort=self.min_cohort,
-            weights=self.public_weights,
-            max_weight=self.max_weight,
-            stream_for=stream_for,
-            config=config,
-            missing=frozenset(
-                client for client in self._declared.simulate.missing if client in self.members
-            ),
-        )
-
-    @cached_property
-    def terms(self) -> Any:
-        """The terms that the clients agree on, except for their identities.
-
-        Raises:
-            ValueError: the terms do not fit.
-        """
-        sketch = self.plan(
-            session=b"",
-            d=self.coordinates,
-            stream_for=lambda purpose, client, round: system_keystream(),
-        )
-        return self.channel.terms(sketch, **self.channel_options)
+    def plan_with_noise(self, client: int, noise_multiplier: float) -> DpPlan:
+        """Returns the public constants of a client's DP mechanism; see `plan_without_noise`."""
+        plan = self.plan_without_noise(client).with_noise(noise_multiplier)
+        if self.has_common_noise and noise_multiplier and isinstance(plan, SumPlan):
+            return replace(plan, release=self.release(noise_multiplier))
+        return plan

@@ -23,6 +23,8 @@ def model_words(scenario: Scenario) -> Iterator[str]:
     yield from enlarging_words(scenario.model.name, facts.model, facts.task)
     if not facts.trainer.private:
         return
+    if facts.trainer.one_sum:
+        return  # physical batches of a fixed size bound the memory
     at_once = training.physical_batch or training.batch
     needed = at_once * bytes_a_record(facts.model)
     if needed < WORTH_SAYING:

@@ -46,16 +46,23 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
         values["topology"] |= {"inner_rounds": len(facts.numbers_of(0)), "top": top}
     for table, entry in _choices(facts, values):
         _fill_in(table, entry)
+    for key in without_effect(facts):
+        del values["training"][key]
     if facts.buffer is None:
         # Keys that are off leave no trace: cells keep the form that they have always had.
         cohort = {} if declared.cohort is None else declared.cohort.model_dump(exclude_none=True)
-        values["cohort"] = {**cohort, "size": facts.cohort_size}
+        values["cohort"] = {"size": facts.cohort_size, **cohort}
     if declared.privacy is not None:
         records = facts.public_records
         values["privacy"]["records"] = None if records is None else list(records)
         if math.isinf(declared.privacy.epsilon):
             values["privacy"]["epsilon"] = "inf"
     return values
+
+
+def without_effect(facts: Facts) -> tuple[str, ...]:
+    """Returns the keys of [training] that are refused, although they have defaults."""
+    return ("batch", "epochs") if facts.trainer.one_sum else ()
 
 
 def _skew(declared: Declaration, facts: Facts) -> dict[str, Any]:

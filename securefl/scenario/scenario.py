@@ -17,11 +17,14 @@ from securefl.scenario.checks.fitted import check_fitted
 from securefl.scenario.checks.harmonise import check_harmonise, check_scanners
 from securefl.scenario.checks.learning import check_model, check_step
 from securefl.scenario.checks.names import check_names
+from securefl.scenario.checks.one_sum import check_one_sum
+from securefl.scenario.checks.place import check_place, check_sum
 from securefl.scenario.checks.privacy import check_privacy
 from securefl.scenario.checks.refine import check_refine
 from securefl.scenario.checks.regions import check_meetings
 from securefl.scenario.checks.topology import check_algorithm, check_topology
 from securefl.scenario.checks.training import check_training
+from securefl.scenario.checks.unit import check_unit
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.overrides import override
@@ -52,13 +55,17 @@ class Scenario(Declaration):
         if self.code is not None:
             check_code(self.code, facts)
         check_algorithm(self, facts)
+        check_one_sum(self, facts)
         check_data(self, facts)
+        check_unit(self, facts)
         check_scanners(self, facts)
         check_harmonise(self, facts)
         check_model(self, facts)
         check_training(self, facts)
         check_privacy(self, facts)
+        check_place(self, facts)
         check_meetings(self, facts)
+        check_sum(self, facts)
         if self.attack is not None:
             check_attack(self, self.attack, facts)
         check_step(facts)

@@ -7,11 +7,13 @@ from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
 from securefl.scenario.model_words import model_words
 from securefl.scenario.own_data import is_elsewhere
+from securefl.scenario.place_words import place_words
+from securefl.scenario.protected import protected_words
 from securefl.scenario.regions import regions_of
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.tables import Attack, Privacy
 from securefl.scenario.topology_words import topology_words
-from securefl.scenario.training_table import Training
+from securefl.scenario.training_words import training_words
 
 
 def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:
@@ -35,7 +37,7 @@ def _course(scenario: Scenario) -> Iterator[str]:
     """Yields the course of a round: training, channel, rule, server's step."""
     yield (
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
-        f"{_data(scenario)}, {scenario.model.name}, {_training(scenario.training)}"
+        f"{_data(scenario)}, {scenario.model.name}, {training_words(scenario.training)}"
     )
     if (clock := _clock(scenario)) is not None:
         yield clock
@@ -110,30 +112,6 @@ def _data(scenario: Scenario) -> str:
     return f"{data.name} ({', '.join(words)})"
 
 
-def _training(training: Training) -> str:
-    """Returns the way of training, and how it differs from plain steps."""
-    words = []
-    if training.optimizer is not None:
-        words.append(training.optimizer)
-    if training.momentum is not None:
-        words.append(f"momentum {training.momentum:g}")
-    if training.weight_decay is not None:
-        words.append(f"weight decay {training.weight_decay:g}")
-    if training.algorithm is not None:
-        words.append(training.algorithm)
-    for key in ("mu", "alpha", "lam", "head_epochs", "fine_tune"):
-        value = getattr(training, key)
-        if value is not None:
-            words.append(f"{key} {value:g}")
-    if training.schedule is not None:
-        words.append(f"schedule {training.schedule}")
-    if training.class_weights is not None:
-        words.append(f"class weights {', '.join(f'{w:g}' for w in training.class_weights)}")
-    if training.physical_batch is not None:
-        words.append(f"{training.physical_batch} records at once")
-    return f"{training.kind} ({', '.join(words)})" if words else training.kind
-
-
 def _weights(scenario: Scenario) -> str:
     """Returns whose weights count."""
     if scenario.facts.rule.entry.weighted and not scenario.defense.prefilters:
@@ -203,6 +181,8 @@ def _figures(scenario: Scenario) -> Iterator[str]:
 
 def _batches(scenario: Scenario) -> Iterator[str]:
     """Yields a remark where a batch is larger than all public records of a client."""
+    if scenario.facts.trainer.one_sum:
+        return
     batch = scenario.training.batch
     sizes = scenario.facts.public_records
     # Public sizes only: a remark that depended on real ones would tell them.
@@ -245,21 +225,22 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
             f"{fit.cost.noise_multiplier:g}, once, for epsilon {alone:.3g} by itself; the claim "
             "covers it together with training"
         )
-    claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit}"
-    if scenario.facts.data_set.grouped:
+    claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for {protected_words(scenario)}"
+    if scenario.facts.data_set.grouped and not scenario.protects_clients:
         claim += ", NOT for a group of records such as a patient's"
     mark = seeded_mark(privacy.noise, seeded_before)
     yield f"privacy: {claim}, {privacy.place} noise{mark}"
+    yield from place_words(scenario, privacy)
 
 
 def _taken_as_given(scenario: Scenario) -> str:
     """Returns the choices that the claim takes as given, and what it leaves out."""
     choices = ["which records are for training"]
     if scenario.partition in catalog.DEALS:
-        choices.append(
-            f"how {scenario.partition!r} deals one data set to the clients "
-            "(without one record, others go elsewhere)"
+        elsewhere = (
+            "" if scenario.protects_clients else " (without one record, others go elsewhere)"
         )
+        choices.append(f"how {scenario.partition!r} deals one data set to the clients{elsewhere}")
     if scenario.training.class_weights is not None:
         choices.append("the class weights")
     if not scenario.facts.data_set.published:

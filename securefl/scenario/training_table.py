@@ -10,6 +10,10 @@ from securefl.scenario.tables import Count, Moderate, Section
 class Training(Section):
     """Local training: batch in records, clip the bound on a gradient's norm.
 
+    With privacy.unit = "client", clip bounds the norm of a client's whole update instead. Given
+    clip_quantile, clip is where an adaptive bound starts. It follows that quantile of the updates'
+    norms, by up to clip_lr (0.2 unless it is given) a round.
+
     optimizer is sgd (unless it is given), adam or adamw, for dp_sgd as well: there it gets the
     noisy gradient. Its state starts afresh each round. momentum is for sgd; weight_decay for all.
 
@@ -36,6 +40,11 @@ class Training(Section):
     have several labels, that of the label where a record has it. Under a claim they are declared
     like every other constant: weights that were counted from the records would be a release.
 
+    kind = "clipped_gradient" adds up each record's clipped gradient, once a round, and the server
+    takes the step: with lr and its schedule, momentum, weight_decay, and ema, the decay of a moving
+    average of its models, which then is the model of the run. It takes all records, or each with
+    probability sample_rate, by coins of its site. It has no batch and no epochs.
+
     physical_batch is how many records pass through the model at once. The step is the same up to
     rounding: this bounds memory, also where batches are drawn at random. Batch norm, however, sees
     one physical batch at a time.
@@ -46,6 +55,8 @@ class Training(Section):
     epochs: Count = 1
     lr: Moderate = 0.5
     clip: Moderate = 1.0
+    clip_quantile: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
+    clip_lr: Annotated[float, Field(gt=0, le=10, strict=True)] | None = None
     optimizer: str | None = None
     momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
     weight_decay: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
@@ -64,3 +75,5 @@ class Training(Section):
     step_factor: Annotated[float, Field(ge=1e-6, le=1, strict=True)] | None = None
     class_weights: tuple[Moderate, ...] | None = None
     physical_batch: Count | None = None
+    sample_rate: Annotated[float, Field(ge=1e-6, lt=1, strict=True)] | None = None
+    ema: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None

@@ -69,12 +69,16 @@ PLAIN_STEPS = dict.fromkeys(
         "fine_tune",
         "strength",
         "fisher_noise",
+        "clip_quantile",
+        "clip_lr",
         "schedule",
         "step_every",
         "step_at",
         "step_factor",
         "class_weights",
         "physical_batch",
+        "sample_rate",
+        "ema",
     )
 )
 

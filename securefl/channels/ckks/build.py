@@ -95,4 +95,5 @@ CKKS = Kind(
     lossy=True,
     keyed=True,
     bounds_weights=True,
+    grid=lambda terms: 2 * terms.sum_bound(terms.cohort),
 )

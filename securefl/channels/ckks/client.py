@@ -10,7 +10,7 @@ from securefl.channels.ckks.names import next_name
 from securefl.channels.ckks.terms import CkksTerms
 from securefl.channels.messages import UpdateRequest, kind_of
 from securefl.channels.protocol import ClientUpdate, View
-from securefl.channels.update import check_asked, checked_weight
+from securefl.channels.update import check_asked, check_shares, checked_weight
 from securefl.errors import ProtocolError
 
 _NO_ROUND = -1
@@ -80,6 +80,7 @@ class CkksClient:
                 encrypted.
         """
         request = check_asked(self._request, update.model_hash)
+        check_shares(update.spent, None)
         self._model_name = request.model_hash
         ciphertexts = self._holder.encrypt(self._numbers(update))
         self._request = None

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import MAX_TAGGED_BYTES
 from securefl.channels.masking.long_integers import LongIntegers
+from securefl.channels.masking.noise import SumNoise, padded
 from securefl.channels.masking.replies import MaskedInput
 from securefl.channels.masking.shared import Kept
 from securefl.channels.messages import MAX_ROUND, MAX_WEIGHT
@@ -46,6 +48,7 @@ class Agreement:
         config: digest of everything else that is agreed on: data, model, training, privacy.
         beacon: the number that the members drew together in the set-up; it deals large cohorts into
             blocks, once a session.
+        noise: what every client adds to its update in whole steps; None where they add nothing.
 
     Raises:
         ValueError: an argument is out of its range, or an upload would be too long for its tag.
@@ -64,6 +67,7 @@ class Agreement:
     weights: Mapping[int, int] | None
     config: bytes = b""
     beacon: bytes = b""
+    noise: SumNoise | None = None
 
     def __post_init__(self) -> None:
         self._check_cohorts()
@@ -123,7 +127,12 @@ class Agreement:
     @property
     def words(self) -> int:
         """The length of an upload, in words of the ring."""
-        return self.d // self.code.coordinates
+        return padded(self.d) if self.rotates else self.d // self.code.coordinates
+
+    @property
+    def rotates(self) -> bool:
+        """Whether updates are rotated before they are rounded."""
+        return self.noise is not None and self.noise.largest is not None
 
     @cached_property
     def digest(self) -> bytes:
@@ -134,7 +143,7 @@ class Agreement:
         weights: dict[str, int] | None = None
         if self.weights is not None:
             weights = {str(client): weight for client, weight in sorted(self.weights.items())}
-        terms = {
+        terms: dict[str, Any] = {
             "protocol": "securefl masking 2",
             "roster": {str(client): key.hex() for client, key in self.roster.items()},
             "server": self.server.hex(),
@@ -149,6 +158,8 @@ class Agreement:
             "config": self.config.hex(),
             "beacon": self.beacon.hex(),
         }
+        if self.noise is not None:
+            terms["noise"] = self.noise.to_json()
         return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
 
     # In a simulation all members share these terms, and ask about the same cohort.
@@ -166,11 +177,21 @@ class Agreement:
 
         Any two groups of t then share an honest client, and it signs one statement only.
         """
-        return (invited + self.corrupt) // 2 + 1
+        return threshold_for(invited, corrupt=self.corrupt)
+
+    @property
+    def least_sum(self) -> int:
+        """The fewest updates of any sum: the minimum cohort, or as many as the noise takes.
+
+        With up to `corrupt` clients that add none, the shares that are counted are in the sum.
+        """
+        if self.noise is None:
+            return self.min_cohort
+        return max(self.min_cohort, self.noise.honest + self.corrupt)
 
     def fewest(self, invited: int) -> int:
-        """Returns how many of the invited a sum needs: the threshold, or the minimum cohort."""
-        return max(self.threshold(invited), self.min_cohort)
+        """Returns how many of the invited a sum needs: the threshold, or the least sum."""
+        return max(self.threshold(invited), self.least_sum)
 
     @property
     def least_invited(self) -> int:
@@ -184,7 +205,7 @@ class Agreement:
         that no block is below the minimum.
         """
         undivided = self.fewest(len(self.roster))
-        full_blocks = blocks_for(self.cohort) * self.min_cohort
+        full_blocks = blocks_for(self.cohort) * self.least_sum
         return min(self.cohort, max(undivided, full_blocks))
 
     def blocks(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
@@ -226,6 +247,11 @@ class Agreement:
     def _lot(self, client: int) -> bytes:
         lot = b"securefl masking 2, lot" + self.beacon + struct.pack("<I", client)
         return hashlib.sha256(lot).digest()
+
+
+def threshold_for(invited: int, *, corrupt: int) -> int:
+    """Returns the threshold of a sum of so many clients, see `Agreement.threshold`."""
+    return (invited + corrupt) // 2 + 1
 
 
 def blocks_for(clients: int) -> int:

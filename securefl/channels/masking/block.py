@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from securefl.channels.masking import shamir
 from securefl.channels.masking.agreement import Agreement, digest_of_clients, statement_of
 from securefl.channels.masking.keys import RoundKey, is_reduced
+from securefl.channels.masking.opening import decoded
 from securefl.channels.masking.replies import (
     Advertisement,
     Consent,
@@ -246,7 +247,7 @@ class Block:
         if len(self.present) < enough:
             raise RoundAbandoned(
                 f"{len(self.present)} of {invited} clients answered stage {stage}, a sum takes "
-                f"{enough} (threshold {threshold}, minimum cohort {self._terms.min_cohort})"
+                f"{enough} (threshold {threshold}, minimum cohort {self._terms.least_sum})"
             )
 
     def _unmask(self) -> None:
@@ -289,12 +290,4 @@ class Block:
         """
         words = self._sum
         self._total = None
-        return self._terms.code.decode(words)
-
-    def hold(self, opened: NDArray[np.float64]) -> None:
-        """Clips each coordinate of an opened sum to the range of honest survivors, in place.
-
-        A corrupt client need not clip, and its words wrap around.
-        """
-        bound = self._terms.code.clip * self.weight / self._terms.max_weight
-        np.clip(opened, -bound, bound, out=opened)
+        return decoded(words, self._terms, round=self._round)

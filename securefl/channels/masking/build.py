@@ -1,9 +1,10 @@
 """Both sides of the masked channel from public constants, and what each party observes."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -13,15 +14,16 @@ from securefl.channels.masking.block import UPLOAD_STAGE
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
-from securefl.channels.masking.long_integers import LongIntegers
 from securefl.channels.masking.reading import RoundReader, SetupReader
 from securefl.channels.masking.rounds import MaskedRounds
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SECRET_BYTES
+from securefl.channels.masking.terms import masked_terms
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.channels.protocol import SET_UP, Kind, Plan, Seen, Sides
 from securefl.errors import ProtocolError
+from securefl.privacy.events import PrivacyEvent
 
 _NOT_AGREED = "these are not the terms that this session's set-up ended with"
 _SHOWN = (
@@ -93,6 +95,7 @@ def _client(
         monotonic=member.monotonic,
         reader=reader,
         beside=beside,
+        share_stream_for=lambda round: plan.stream_for("shares", member.client, round),
     )
 
 
@@ -166,47 +169,6 @@ MASKED_APART = Apart(
 )
 
 
-def masked_terms(
-    plan: Plan,
-    *,
-    ring: int,
-    clip: float,
-    rounding: Literal["nearest", "stochastic"],
-    corrupt: int,
-    secrets: Literal["system", "seeded"] = "system",
-    long: bool = False,
-    roster: Mapping[int, bytes] | None = None,
-    server: bytes = b"",
-) -> Agreement:
-    """Returns the terms of a session before its set-up.
-
-    They are the same wherever the secrets of the set-up come from. With `long`, which no scenario
-    can name, coordinates are digits, and ring, clip and rounding are not read.
-
-    Raises:
-        ValueError: the terms do not fit.
-    """
-    smallest = plan.cohort // blocks_for(plan.cohort)
-    if smallest < plan.min_cohort:
-        raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")
-    most = min(plan.cohort, MAX_BLOCK)
-    code = LongIntegers(most) if long else FixedPoint(ring, clip, rounding, most=most)
-    return Agreement(
-        session=plan.session,
-        roster=roster or {},
-        server=server,
-        d=plan.d,
-        code=code,
-        corrupt=corrupt,
-        cohort=plan.cohort,
-        rounds=plan.rounds,
-        min_cohort=plan.min_cohort,
-        max_weight=plan.max_weight,
-        weights=plan.weights,
-        config=plan.config,
-    )
-
-
 def _fewest(terms: Agreement, cohort: int) -> int:
     """Returns how many updates all sums of a cohort need together."""
     blocks = blocks_for(cohort)
@@ -221,8 +183,38 @@ def _described(terms: Agreement, cohort: int) -> str:
     return (
         f"; {divided}, threshold {terms.threshold(largest)} against {terms.corrupt} corrupt, "
         f"{largest - terms.fewest(largest)} may drop out; "
-        f"coordinates clipped at {terms.code.clip:g}, resolution {terms.code.step:.2g}"
+        f"{_precision(terms)}"
+        f"{_noise(terms, largest)}"
     )
+
+
+def _precision(terms: Agreement) -> str:
+    """Says what rounding and clipping cost."""
+    if terms.noise is None:
+        return f"coordinates clipped at {terms.code.clip:g}, resolution {terms.code.step:.2g}"
+    turned = ", rotated" if terms.rotates else ""
+    return (
+        f"updates clipped to norm {terms.noise.length:g}{turned}, resolution {terms.code.step:.2g}"
+    )
+
+
+def _noise(terms: Agreement, clients: int) -> str:
+    """Says how many shares of noise count, and how much more there is if nobody drops out."""
+    noise = terms.noise
+    if noise is None:
+        return ""
+    more = math.sqrt(clients / noise.honest)
+    return (
+        f"; noise of {noise.honest} shares counted of {clients}, "
+        f"sigma x {more:.2f} with everybody present"
+    )
+
+
+def _release(terms: Agreement) -> PrivacyEvent:
+    """Returns the cost of one sum. Raises ValueError: the terms have no noise."""
+    if terms.noise is None:
+        raise ValueError("a masked sum without shares of noise has no cost that bounds anything")
+    return terms.noise.event
 
 
 MASKED = Kind(
@@ -267,4 +259,6 @@ MASKED = Kind(
     lossy=True,
     bounds_weights=True,
     shows_reported_weights=True,
+    release=_release,
+    grid=lambda terms: terms.code.step,
 )

@@ -34,9 +34,9 @@ from securefl.channels.masking.stream import Masks
 from securefl.channels.masking.upload import masked_input
 from securefl.channels.monotonic import Monotonic, Progress
 from securefl.channels.protocol import ClientUpdate
-from securefl.channels.update import check_asked, checked_weight
+from securefl.channels.update import check_asked, check_shares, checked_weight
 from securefl.errors import ProtocolError
-from securefl.rng import Keystream
+from securefl.rng import Keystream, system_keystream
 
 
 class MaskedClient:
@@ -65,6 +65,8 @@ class MaskedClient:
         reader: reads the server's requests; members of one process may share it.
         beside: the round that another client of this identity goes on with while this one begins
             the next; -1 where a new round ends every earlier one.
+        share_stream_for: round -> the keystream that makes this client's share of noise, where the
+            terms have any; the system's by default.
 
     Raises:
         ValueError: the roster does not list this client under this identity, or the session was
@@ -82,6 +84,7 @@ class MaskedClient:
         monotonic: Monotonic,
         reader: RoundReader | None = None,
         beside: int = -1,
+        share_stream_for: Callable[[int], Keystream] = lambda round: system_keystream(),
     ) -> None:
         if agreement.roster.get(client) != identity.public:
             raise ValueError(f"the roster does not list client {client} under this identity")
@@ -93,6 +96,7 @@ class MaskedClient:
         self._member = Member(client, identity, agreement, reader or RoundReader())
         self._terms = agreement
         self._stream_for = stream_for
+        self._share_stream_for = share_stream_for
         self._monotonic = monotonic
         self._beside = beside
         self._state: RoundState | None = None
@@ -187,9 +191,11 @@ class MaskedClient:
 
         Raises:
             ProtocolError: nothing was asked for, another model was trained, or the update does not
-                fit the terms.
+                fit the terms. Under noise, it must be booked as the sum that the terms describe.
         """
         state = check_asked(self._to_train_for, update.model_hash)
+        noise = self._terms.noise
+        check_shares(update.spent, None if noise is None else noise.event)
         weight = checked_weight(
             update,
             self._member.client,
@@ -198,8 +204,15 @@ class MaskedClient:
             max_weight=self._terms.max_weight,
         )
         masks, key = self._masks(state)
-        stream = self._stream_for(state.round)
-        upload = masked_input(update, weight, state, self._terms, masks=masks, stream=stream)
+        upload = masked_input(
+            update,
+            weight,
+            state,
+            self._terms,
+            masks=masks,
+            stream=self._stream_for(state.round),
+            share_stream=self._share_stream_for(state.round),
+        )
         # Noted before it leaves: a restarted client must not mask a second update with these masks.
         self._note(state.round, SUBMITTED)
         self._state = replace(state, stage=SUBMITTED, secrets=state.secrets.after_upload())

@@ -16,7 +16,7 @@ from securefl.channels.masking.stream import WORDS
 from securefl.rng import Keystream
 
 _BLOCK_COORDINATES = 32_768  # encoded at a time, so that all steps stay in the processor's cache
-_MAX_LEVELS = 2**44  # float64 then carries a value to within _FLOAT64_STEPS of a level
+MAX_LEVELS = 2**44  # float64 then carries a value to within _FLOAT64_STEPS of a level
 _FLOAT64_STEPS = 2.0**-7
 
 
@@ -29,12 +29,14 @@ class FixedPoint:
         clip: bound on one coordinate, > 0.
         rounding: "nearest" rounds to the nearest level, "stochastic" up or down without bias.
         most: clients in one sum, at least 1.
+        headroom: steps that a sum may be longer, for the noise in it.
+        max_levels: the most levels.
 
     Raises:
         ValueError: an argument is out of its range, or the ring is too small for any level.
 
     Guarantees:
-        - most * levels < 2^(ring - 1): no sum of honest vectors wraps around.
+        - most * levels + headroom < 2^(ring - 1): no sum of honest vectors wraps around.
         - "nearest": one coordinate is off by at most half a step.
         - "stochastic": one coordinate is off by less than a step, and on average by less than 2^-32
           of a step.
@@ -45,6 +47,8 @@ class FixedPoint:
     clip: float
     rounding: Literal["nearest", "stochastic"]
     most: int
+    headroom: int = 0
+    max_levels: int = MAX_LEVELS
 
     coordinates: ClassVar[int] = 1  # in a word
 
@@ -52,7 +56,7 @@ class FixedPoint:
         if self.ring not in WORDS:
             raise ValueError(f"ring must be 16, 32 or 64, got {self.ring}")
         # Below this bound clip / levels would be subnormal, and lose digits.
-        if not (math.isfinite(self.clip) and self.clip > sys.float_info.min * _MAX_LEVELS):
+        if not (math.isfinite(self.clip) and self.clip > sys.float_info.min * MAX_LEVELS):
             raise ValueError(f"clip must be a positive number, got {self.clip}")
         if self.rounding not in ("nearest", "stochastic"):
             raise ValueError(f"rounding must be nearest or stochastic, got {self.rounding!r}")
@@ -72,7 +76,8 @@ class FixedPoint:
     @property
     def levels(self) -> int:
         """The integer that encodes `clip`."""
-        return min(((1 << (self.ring - 1)) - 1) // self.most, _MAX_LEVELS)
+        room = (1 << (self.ring - 1)) - 1 - self.headroom
+        return min(room // self.most, self.max_levels)
 
     @property
     def step(self) -> float:
@@ -80,7 +85,12 @@ class FixedPoint:
         return self.clip / self.levels
 
     def encode(
-        self, values: NDArray[np.float32], *, scale: float, stream: Keystream, out: NDArray[Any]
+        self,
+        values: NDArray[np.floating[Any]],
+        *,
+        scale: float,
+        stream: Keystream,
+        out: NDArray[Any],
     ) -> None:
         """Writes scale * values (d,), clipped first and rounded last, as words into out (d,).
 
@@ -89,7 +99,7 @@ class FixedPoint:
         records.
 
         Args:
-            values: (d,) float32.
+            values: (d,) float32, or float64 where they were changed after training.
             scale: the client's share of the largest weight, in (0, 1].
             stream: decides stochastic rounding; not read for "nearest".
             out: (d,) words of the ring.
@@ -115,7 +125,7 @@ class FixedPoint:
 
     def _scale_and_clip(
         self,
-        block: NDArray[np.float32],
+        block: NDArray[np.floating[Any]],
         scale: float,
         *,
         out: NDArray[np.float64],

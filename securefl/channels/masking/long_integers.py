@@ -47,7 +47,12 @@ class LongIntegers:
         return LONG
 
     def encode(
-        self, values: NDArray[np.float32], *, scale: float, stream: Keystream, out: NDArray[Any]
+        self,
+        values: NDArray[np.floating[Any]],
+        *,
+        scale: float,
+        stream: Keystream,
+        out: NDArray[Any],
     ) -> None:
         """Writes digits (8 m,) as integers into out (m,).
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.block import STAGES, UPLOAD_STAGE, Block
 from securefl.channels.masking.keys import Identity, RoundKey, open_signed, open_tagged
+from securefl.channels.masking.opening import hold
 from securefl.channels.masking.requests import Invitation
 from securefl.channels.protocol import UNWATCHED, Observation, Observer, Packet, Seen, View
 from securefl.errors import ProtocolError, RoundAbandoned
@@ -205,7 +206,7 @@ class MaskedServer:
         for party in ("server", "network"):
             about = block.survivors
             self._tell(party, Seen.SUM_OF_UPDATES, about, tuple(values.shape), size, values)
-        block.hold(opened)
+        hold(opened, self._terms, weight=block.weight)
         return opened
 
     def _signed(self, message: bytes) -> bytes:

@@ -1,9 +1,10 @@
-"""A client's masked upload: its update in fixed point, under all of its masks.
+"""A client's masked upload: its update in fixed point, under its share of noise and all its masks.
 
-Encoding and masking go chunk by chunk, so that each part of a large update is in the processor's
-cache once.
+Encoding, noise and masks go chunk by chunk, so that each part of a large update is in the
+processor's cache once.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement
+from securefl.channels.masking.noise import SumNoise
 from securefl.channels.masking.replies import MaskedInput
+from securefl.channels.masking.rotation import Rotation, rounded_within
 from securefl.channels.masking.round_state import RoundState
 from securefl.channels.masking.stream import CHUNK_BYTES, Masks
 from securefl.channels.protocol import ClientUpdate
+from securefl.privacy.noise.discrete import discrete_gaussian
 from securefl.rng import Keystream
+
+_LARGEST = float(np.finfo(np.float32).max)
+_BLOCK_COORDINATES = 32_768  # of a norm, at a time
 
 
 def masked_input(
@@ -26,6 +33,7 @@ def masked_input(
     *,
     masks: Masks,
     stream: Keystream,
+    share_stream: Keystream,
 ) -> MaskedInput:
     """Returns an upload that still lacks its tag.
 
@@ -36,26 +44,91 @@ def masked_input(
         terms: of the session.
         masks: this client's self mask and its pair masks.
         stream: decides stochastic rounding.
+        share_stream: makes this client's share of noise; not read where the terms have none.
     """
     upload = MaskedInput.blank(
         terms.session, state.round, state.own.sender, weight, m=terms.words, word=terms.code.word
     )
-    parts = _encoded(update, weight, terms, stream=stream, out=upload.words)
+    values = update.delta.detach().numpy().astype(np.float32, copy=False)
+    scale = weight / terms.max_weight
+    if terms.rotates:
+        _write_rotated(values, scale, state.round, terms, stream=stream, out=upload.words)
+        parts = iter(_chunks(upload.words))
+    else:
+        parts = _encoded(values, scale, terms, stream=stream, out=upload.words)
     for chunk, part in enumerate(parts):
+        if terms.noise is not None:
+            add_share(part, terms.noise, stream=share_stream)
         masks.add_to(part, chunk=chunk)
     return upload
 
 
 def _encoded(
-    update: ClientUpdate, weight: int, terms: Agreement, *, stream: Keystream, out: NDArray[Any]
+    values: NDArray[np.float32],
+    scale: float,
+    terms: Agreement,
+    *,
+    stream: Keystream,
+    out: NDArray[Any],
 ) -> Iterator[NDArray[Any]]:
-    """Writes weight / max_weight * delta into out, and yields its chunks as they are done."""
-    values = update.delta.detach().numpy().astype(np.float32, copy=False)
-    scale = weight / terms.max_weight
-    step = CHUNK_BYTES // terms.code.word.itemsize
+    """Writes scale * values into out, and yields its chunks as they are done."""
+    shrink = None if terms.noise is None else _shrink(values, scale, terms.noise.length)
     width = terms.code.coordinates
-    for start in range(0, len(out), step):
-        part = out[start : start + step]
-        block = values[start * width : (start + step) * width]
+    start = 0
+    for part in _chunks(out):
+        block: NDArray[Any] = values[start : start + len(part) * width]
+        if shrink is not None:
+            block = shrink * _finite(block)
         terms.code.encode(block, scale=scale, stream=stream, out=part)
+        start += len(block)
         yield part
+
+
+def _write_rotated(
+    values: NDArray[np.float32],
+    scale: float,
+    round: int,
+    terms: Agreement,
+    *,
+    stream: Keystream,
+    out: NDArray[Any],
+) -> None:
+    """Writes scale * values, rotated and rounded, into out (m,), m a power of two."""
+    noise = terms.noise
+    if noise is None or noise.largest is None:
+        raise ValueError("only updates under noise are rotated")
+    vector = _finite(values)
+    vector *= scale * _shrink(values, scale, noise.length)
+    turned = Rotation(terms.session, round, terms.d).turned(vector)
+    turned /= terms.code.step
+    np.clip(turned, -terms.code.levels, terms.code.levels, out=turned)
+    rounded = rounded_within(turned, largest=noise.largest, stream=stream)
+    out[:] = rounded.astype(np.int64).astype(out.dtype)
+
+
+def add_share(part: NDArray[Any], noise: SumNoise, *, stream: Keystream) -> None:
+    """Adds one client's share of noise to words (m,) in place, modulo the ring."""
+    share = discrete_gaussian(len(part), sigma=noise.share, stream=stream)
+    part += share.astype(part.dtype)
+
+
+def _chunks(words: NDArray[Any]) -> list[NDArray[Any]]:
+    step = CHUNK_BYTES // words.dtype.itemsize
+    return [words[start : start + step] for start in range(0, len(words), step)]
+
+
+def _finite(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns values in float64: NaN becomes 0, and an infinity the largest float32."""
+    return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
+
+
+def _shrink(values: NDArray[np.float32], scale: float, length: float) -> float:
+    """Returns the factor, at most 1, that brings scale * values (d,) to an L2 norm of `length`.
+
+    A longer update is shortened, never refused: a refusal would tell the server about records. And
+    a projection moves no two updates further apart.
+    """
+    blocks = range(0, len(values), _BLOCK_COORDINATES)
+    finite = (_finite(values[start : start + _BLOCK_COORDINATES]) for start in blocks)
+    norm = scale * math.sqrt(math.fsum(float(block @ block) for block in finite))
+    return length / max(norm, length)

@@ -50,7 +50,7 @@ def _other_terms(case: Case, client: int) -> str | None:
     if "noise" in terms:
         claimed["noise"] = privacy.get("noise")
     # Whole clients are replaced, except where each tosses a coin whether it takes part at all.
-    is_replaced = not case.protects_records and not case.has_secret_cohorts
+    is_replaced = case.protects_clients and not case.tosses_coins
     claimed["neighbours"] = "replace_one" if is_replaced else "add_remove"
     for key, value in claimed.items():
         if terms.get(key) != value:
@@ -238,7 +238,7 @@ def _planned_steps(case: Case, client: int) -> int | None:
 
 def rate_over_all_data(case: Case) -> str | None:
     """Finds a sampling rate below the client's own."""
-    if not case.has_claim or not case.protects_records:
+    if not case.has_claim or case.protects_clients:
         return None
     for client in case.ledgers:
         rates = {event.sample_rate for event in case.booked(client).values()}

@@ -15,7 +15,7 @@ def evidence_missing(case: Case) -> str | None:
     is_missing = {
         "its metrics": case.metrics is None,
         "the practice of its training": not all(key in practice for key in PRACTICE_KEYS),
-        "the number of records": case.protects_records and not case.records,
+        "the number of records": not case.records and not case.protects_clients,
         "the records of all its rounds": not _has_all_rounds(case),
         "a mechanism that adds noise": not case.has_noise,
         "the past it goes on from": _lacks_past(case),
@@ -43,18 +43,11 @@ def _lacks_past(case: Case) -> bool:
     return has_past == (case.scenario.get("init_from") is None)
 
 
-def _is_about_records(case: Case) -> bool:
-    """Whether a claim is for single records.
-
-    A claim for whole clients holds for any training inside: the update is clipped after it.
-    """
-    return case.has_claim and case.protects_records
-
-
 def shuffled_as_poisson(case: Case) -> str | None:
     """Finds batches that are no Poisson samples."""
     sampling = case.practice("sampling", "poisson")
-    if not _is_about_records(case) or sampling in ("poisson", "full"):
+    # With every record in every step there is no sampling, and nothing is amplified.
+    if not case.has_claim or sampling in ("poisson", "full"):
         return None
     return f"batches are {sampling}, and accounted as Poisson samples"
 
@@ -62,7 +55,7 @@ def shuffled_as_poisson(case: Case) -> str | None:
 def batches_dropped(case: Case) -> str | None:
     """Finds batches that are skipped or cut."""
     batches = case.practice("batches", "all")
-    if not _is_about_records(case) or batches == "all":
+    if not case.has_claim or batches == "all":
         return None
     return f"some batches are {batches}"
 
@@ -70,7 +63,7 @@ def batches_dropped(case: Case) -> str | None:
 def private_normaliser(case: Case) -> str | None:
     """Finds a divisor that depends on the records."""
     normaliser = case.practice("normaliser", "declared")
-    if not _is_about_records(case) or normaliser == "declared":
+    if not case.has_claim or normaliser == "declared":
         return None
     return f"the noisy sum is divided by the {normaliser} size"
 
@@ -78,7 +71,7 @@ def private_normaliser(case: Case) -> str | None:
 def batch_norm(case: Case) -> str | None:
     """Finds a layer that mixes the records of a batch."""
     mixing = [layer for layer in case.practice("layers", ()) if "BatchNorm" in layer]
-    if not _is_about_records(case) or not mixing:
+    if not case.has_claim or not mixing:
         return None
     return f"the model has {', '.join(mixing)}"
 
@@ -86,7 +79,7 @@ def batch_norm(case: Case) -> str | None:
 def private_statistics(case: Case) -> str | None:
     """Finds statistics of the records that were computed without noise."""
     statistics = case.practice("statistics", "public")
-    if not _is_about_records(case) or statistics == "public":
+    if not case.has_claim or statistics == "public":
         return None
     return (
         f"class weights, normalisation or prior are {statistics}:"
@@ -103,10 +96,12 @@ def weight_opened(case: Case) -> str | None:
 
 def delta_from_batches(case: Case) -> str | None:
     """Finds a delta of one over the number of batches, or over the size of a batch."""
-    if not case.has_claim or case.is_one_release:
+    if not case.has_claim:
         return None
     delta = case.scenario["privacy"]["delta"]
-    batch = case.scenario["training"]["batch"]
+    batch = case.scenario["training"].get("batch")
+    if batch is None:  # one sum a round has none
+        return None
     for client, records in enumerate(case.records):
         counts = {"batches an epoch": -(-records // batch), "records a batch": batch}
         for name, count in counts.items():
@@ -118,12 +113,13 @@ def delta_from_batches(case: Case) -> str | None:
 
 
 def delta_too_large(case: Case) -> str | None:
-    """Finds a delta of one over the protected units, or above."""
-    if not case.has_claim:
+    """Finds a delta of one over the protected records or clients, or above."""
+    if not case.has_claim or not (case.records or case.protects_clients):
         return None
-    units = "records" if case.protects_records else "clients"
-    most = max(case.records, default=0) if case.protects_records else case.clients
     delta = case.scenario["privacy"]["delta"]
-    if not most or delta < 1 / most:
+    units, protected = "records", max(case.records, default=0)
+    if case.protects_clients:
+        units, protected = "clients", case.scenario["data"]["clients"]
+    if delta < 1 / protected:
         return None
-    return f"delta {delta:g} is not below 1 / {most}, one over the {units}"
+    return f"delta {delta:g} is not below 1 / {protected}, one over the {units}"

@@ -33,7 +33,7 @@ def seeded_before(case: Case) -> str | None:
 def cohort_not_secret(case: Case) -> str | None:
     """Finds clients drawn for a round, next to a claim."""
     invited = (case.scenario.get("cohort") or {}).get("size")
-    if not case.has_claim or case.has_secret_cohorts:
+    if not case.has_claim or case.tosses_coins:
         return None
     if invited is None or invited >= case.clients:
         return None
@@ -45,7 +45,7 @@ def cohort_not_secret(case: Case) -> str | None:
 
 def groups_not_covered(case: Case) -> str | None:
     """Finds records that belong together, next to a claim for one record."""
-    if not case.has_claim or not case.protects_records:
+    if not case.has_claim or case.protects_clients:
         return None
     if not case.scenario["data"].get("grouped"):
         return None

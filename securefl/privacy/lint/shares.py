@@ -50,7 +50,7 @@ def _fewest(case: Case, round: int, corrupt: int) -> int:
     """
     invited = case.clients
     # Where clients toss coins of their own, all are invited, and the size is an expectation.
-    if not case.has_secret_cohorts:
+    if not case.tosses_coins:
         invited = (case.scenario.get("cohort") or {}).get("size") or case.clients
     threshold = (invited + corrupt) // 2 + 1
     fewest = max(threshold, int(case.scenario["channel"].get("min_cohort") or 0))
@@ -61,7 +61,7 @@ def _fewest(case: Case, round: int, corrupt: int) -> int:
 
 def draw_amplified(case: Case) -> str | None:
     """Finds a claim for whole clients that counts on a draw which is no secret of theirs."""
-    if not case.has_claim or case.protects_records:
+    if not case.has_claim or not case.protects_clients:
         return None
     rate = case.own_rate(0) or 1.0
     for client in case.ledgers:

@@ -24,6 +24,7 @@ from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario import catalog
+from securefl.scenario.assemble.central import central_noise
 from securefl.scenario.assemble.cohort import clock_of, inviter
 from securefl.scenario.assemble.failures import with_failures
 from securefl.scenario.assemble.ledgers import Origin
@@ -38,6 +39,7 @@ from securefl.scenario.assemble.parts import Parts, parts
 from securefl.scenario.assemble.plays import play_of
 from securefl.scenario.assemble.public import PublicParts, ServerParts
 from securefl.scenario.assemble.regions import Met, above, regional
+from securefl.scenario.assemble.trainers import stream_for
 from securefl.scenario.making.adversary import success
 from securefl.scenario.scenario import Scenario
 
@@ -216,6 +218,7 @@ def federation_of(
         is_evaluated=never,
         server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
         ahead=ahead,
+        noise=central_noise(scenario, parts.common_noise, stream_for(scenario)),
     )
 
 

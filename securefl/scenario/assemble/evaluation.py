@@ -74,6 +74,7 @@ def counts_plan(public: PublicParts) -> Plan:
         rounds=plan.rounds + 1,
         weights=dict.fromkeys(plan.clients, 1),
         max_weight=1,
+        noise=None,
     )
 
 

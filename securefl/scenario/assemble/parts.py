@@ -8,7 +8,7 @@ An ordinary run calls `assemble`. An audit replaces a part between the two steps
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,9 +20,11 @@ from securefl.learning.algorithms.protocol import Place
 from securefl.learning.device import CPU
 from securefl.learning.plan import LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Trainer
+from securefl.learning.release import Release
 from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
+from securefl.scenario.assemble.client_release import client_releases
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.fisher import fisher_of
 from securefl.scenario.assemble.fit_files import FitFiles
@@ -52,6 +54,7 @@ class Parts(ServerParts):
         stack: trains several of them at once, where the scenario says so.
         ledgers: client -> its ledger, opened; empty where nothing is claimed.
         keeps: folder of what clients keep from round to round; None for memory alone.
+        releases: client -> how its update leaves, where it is protected as a whole.
     """
 
     data: FederatedData
@@ -60,6 +63,7 @@ class Parts(ServerParts):
     stack: Stack
     ledgers: Mapping[int, Ledger]
     keeps: Path | None = None
+    releases: Mapping[int, Release] = field(default_factory=dict)
 
     def at_clients(self) -> dict[int, Trainer]:
         """Returns client -> its trainer, with its half of the algorithm.
@@ -80,6 +84,7 @@ class Parts(ServerParts):
                 personal=pulled.get(client),
                 silent=self.scenario.claims_dp,
                 fisher=fisher_of(self.scenario, client),
+                release=self.releases.get(client),
             )
             trainers[client] = algorithm.at_client(trainer, place)
         return trainers
@@ -126,7 +131,7 @@ def parts(
         ValueError: origin is missing, or the scenario names none.
     """
     data = load_data(scenario)
-    server = server_parts(scenario, run=run, origin=origin)
+    server = server_parts(scenario, run=run, origin=origin, remember=remember)
     server.model.to(device)
     # Ledgers come before trainers: noise is calibrated on top of what they have spent.
     books = open_ledgers(scenario, ledgers, origin)
@@ -135,7 +140,16 @@ def parts(
     data = harmonised(server, data, ledgers=books, files=fit)
     sites = poisoned(scenario, scenario.facts, data).sites
     examples = {client: site.train for client, site in enumerate(sites)}
-    local = local_training(scenario, data.task, examples, server.model, books, remember, on_step)
+    local = local_training(
+        scenario,
+        data.task,
+        examples,
+        server.model,
+        books,
+        remember,
+        on_step,
+        common_noise=server.common_noise,
+    )
     trainers = make_trainers(scenario, local)
     return Parts(
         **vars(server),
@@ -145,4 +159,5 @@ def parts(
         stack=make_stack(scenario, local, trainers),
         ledgers=books,
         keeps=keeps,
+        releases=client_releases(scenario, books, server.common_noise, remember),
     )

@@ -14,6 +14,8 @@ from securefl.federation.values import Rule, Weigh
 from securefl.learning.algorithms.protocol import Algorithm
 from securefl.learning.protocol import ServerStep
 from securefl.learning.steps import beside_statistics
+from securefl.privacy.remember import Remember, fresh
+from securefl.scenario.assemble.central import noise_of_sums
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.assemble.trainers import build_model, stream_for
 from securefl.scenario.facts import Facts
@@ -33,6 +35,7 @@ class PublicParts:
         model: holds the weights that the run starts from; then a workspace.
         session_number: 0 for the run's first session; a server that was restarted begins another.
         region: the number of the region whose parts these are; None for the whole federation.
+        common_noise: noise multiplier of sums; 0 where each client adds its own noise.
     """
 
     scenario: Scenario
@@ -40,6 +43,7 @@ class PublicParts:
     model: nn.Module
     session_number: int = field(default=0, kw_only=True)
     region: int | None = field(default=None, kw_only=True)
+    common_noise: float = field(default=0.0, kw_only=True)
 
     @property
     def session(self) -> bytes:
@@ -68,6 +72,7 @@ class PublicParts:
             d=self.algorithm.update_size,
             stream_for=stream_for(self.scenario),
             config=hashlib.sha256(resolved.encode()).digest(),
+            noise=self.facts.shares(self.common_noise),
         )
 
     def reader(self, layout: str | None) -> ModelReader:
@@ -92,7 +97,9 @@ class ServerParts(PublicParts):
     adversary: Adversary
 
 
-def public_parts(scenario: Scenario, *, run: str, origin: Origin | None = None) -> PublicParts:
+def public_parts(
+    scenario: Scenario, *, run: str, origin: Origin | None = None, remember: Remember = fresh
+) -> PublicParts:
     """Makes what every party has; the arguments are those of `parts`."""
     model = build_model(scenario, scenario.facts.task)
     if (origin is None) is not (scenario.init_from is None):
@@ -101,12 +108,15 @@ def public_parts(scenario: Scenario, *, run: str, origin: Origin | None = None) 
         )
     if origin is not None:
         vector.load_vector(model, origin.weights)
-    return PublicParts(scenario, run, model)
+    noise = noise_of_sums(scenario, origin, remember)
+    return PublicParts(scenario, run, model, common_noise=noise)
 
 
-def server_parts(scenario: Scenario, *, run: str, origin: Origin | None = None) -> ServerParts:
+def server_parts(
+    scenario: Scenario, *, run: str, origin: Origin | None = None, remember: Remember = fresh
+) -> ServerParts:
     """Makes what a server needs; the arguments are those of `parts`."""
-    public = public_parts(scenario, run=run, origin=origin)
+    public = public_parts(scenario, run=run, origin=origin, remember=remember)
     facts = scenario.facts
     rule = rule_of(facts)
     weigh = weights_of(facts)

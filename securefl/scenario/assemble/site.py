@@ -88,6 +88,14 @@ def site_parts(
         book.begin()
     books = {} if book is None else {client: book}
     task = scenario.facts.task
-    local = local_training(scenario, task, {client: own}, public.model, books, remember)
+    local = local_training(
+        scenario,
+        task,
+        {client: own},
+        public.model,
+        books,
+        remember,
+        common_noise=public.common_noise,
+    )
     records = len(own) if scenario.weights == "reported" else None
     return SiteParts(public, client, make_trainers(scenario, local)[client], book, records)

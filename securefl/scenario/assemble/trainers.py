@@ -78,6 +78,8 @@ def local_training(
     ledgers: Mapping[int, Ledger],
     remember: Remember = fresh,
     on_step: OnStep = unseen,
+    *,
+    common_noise: float = 0.0,
 ) -> LocalTraining:
     """Returns everything that the trainers of some clients are made from.
 
@@ -89,6 +91,7 @@ def local_training(
         ledgers: client -> its ledger, which says what its noise has to make up for.
         remember: caches calibrated noise.
         on_step: called after every step of a client.
+        common_noise: noise multiplier of sums; 0 where each client adds its own noise.
 
     Raises:
         ScenarioError: no noise meets the claim.
@@ -98,7 +101,10 @@ def local_training(
     if scenario.facts.trainer.private:
         for client in examples:
             before = ledgers[client].before if client in ledgers else NO_PAST
-            plans[client] = plan_for(scenario, client, remember, before)
+            if scenario.facts.has_common_noise:
+                plans[client] = scenario.facts.plan_with_noise(client, common_noise)
+            else:
+                plans[client] = plan_for(scenario, client, remember, before)
     steps: dict[int, int] = {}
     corrections = None
     if scenario.facts.algorithm.corrects:
@@ -209,7 +215,7 @@ def make_stack(scenario: Scenario, local: LocalTraining, trainers: Mapping[int, 
 def plan_for(
     scenario: Scenario, client: int, remember: Remember = fresh, before: Past = NO_PAST
 ) -> DpPlan:
-    """Returns the public constants of a client's DP mechanism, with its noise.
+    """Returns the public constants of a client's DP mechanism, with the noise that it adds itself.
 
     Args:
         scenario: declares the claim.
@@ -230,7 +236,7 @@ def plan_for(
         return plan
     # A fit that harmonises the records is released first, and the claim covers both.
     fit = scenario.data.fit
-    noise = _calibrated(
+    noise = calibrated(
         privacy.epsilon,
         plan.sample_rate,
         plan.steps * scenario.facts.trainings,
@@ -241,7 +247,7 @@ def plan_for(
     return plan.with_noise(noise)
 
 
-def _calibrated(
+def calibrated(
     epsilon: float,
     sample_rate: float,
     steps: int,

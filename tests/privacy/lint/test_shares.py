@@ -28,7 +28,7 @@ def scenario(init_from: str | None = None, **tables: dict[str, Any]) -> dict[str
         "rounds": ROUNDS,
         "init_from": init_from,
         "data": {"name": "digits", "clients": CLIENTS},
-        "training": {"kind": "clipped_gradient", "clip": 1.0, "batch": None, "epochs": None},
+        "training": {"kind": "clipped_gradient", "clip": 1.0},
         "privacy": {
             "unit": "example",
             "place": "distributed",
@@ -147,7 +147,7 @@ def test_clipped_updates_of_whole_clients_are_no_mistake_however_they_train() ->
     values = scenario(
         privacy={"unit": "client", "records": None},
         training={"kind": "sgd", "batch": 16, "epochs": 2},
-        practice={"sampling": "shuffled", "normaliser": "batch", "layers": ["BatchNorm1d"]},
+        practice={"sampling": "shuffled", "normaliser": "batch", "batches": "cut"},
     )
     assert linted(values, shares(NOISE), neighbours="replace_one") == {}
     values["cohort"] = {"size": 5, "sampling": "poisson"}

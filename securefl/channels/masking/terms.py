@@ -1,0 +1,86 @@
+"""The terms of a masked session, from public constants."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from securefl.channels.masking.agreement import MAX_BLOCK, Agreement, blocks_for, threshold_for
+from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.channels.masking.long_integers import LongIntegers
+from securefl.channels.masking.noise import SumNoise, Sums, sized
+from securefl.channels.protocol import Plan
+from securefl.privacy.noise.shares import NoiseShares
+
+
+def masked_terms(
+    plan: Plan,
+    *,
+    ring: int,
+    clip: float,
+    rounding: Literal["nearest", "stochastic"],
+    corrupt: int,
+    secrets: Literal["system", "seeded"] = "system",
+    long: bool = False,
+    roster: Mapping[int, bytes] | None = None,
+    server: bytes = b"",
+) -> Agreement:
+    """Returns the terms of a session before its set-up.
+
+    They are the same wherever the secrets of the set-up come from. With `long`, which no scenario
+    can name, coordinates are digits, and ring, clip and rounding are not read.
+
+    Raises:
+        ValueError: the terms do not fit.
+    """
+    smallest = plan.cohort // blocks_for(plan.cohort)
+    if smallest < plan.min_cohort:
+        raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")
+    most = min(plan.cohort, MAX_BLOCK)
+    code: FixedPoint | LongIntegers
+    noise: SumNoise | None = None
+    if long:
+        code = LongIntegers(most)
+    elif plan.noise is None:
+        code = FixedPoint(ring, clip, rounding, most=most)
+    else:
+        _check_clip(plan.noise, clip)
+        sums = _sums(plan, most, smallest=smallest, corrupt=corrupt)
+        noise, code = sized(plan.noise, sums, ring=ring, rounding=rounding)
+    return Agreement(
+        session=plan.session,
+        roster=roster or {},
+        server=server,
+        d=plan.d,
+        code=code,
+        corrupt=corrupt,
+        cohort=plan.cohort,
+        rounds=plan.rounds,
+        min_cohort=plan.min_cohort,
+        max_weight=plan.max_weight,
+        weights=plan.weights,
+        config=plan.config,
+        noise=noise,
+    )
+
+
+def _sums(plan: Plan, most: int, *, smallest: int, corrupt: int) -> Sums:
+    """Returns the sums of a session, with the fewest honest survivors that one can have.
+
+    Shares are counted as in the smallest block of a full cohort. No member opens a smaller sum,
+    whatever the set-up left, see `Agreement.fewest`.
+    """
+    least = max(threshold_for(smallest, corrupt=corrupt), plan.min_cohort)
+    return Sums(
+        d=plan.d,
+        clients=most,
+        honest=max(1, least - corrupt),
+        number=plan.rounds * blocks_for(plan.cohort),
+    )
+
+
+def _check_clip(shares: NoiseShares, clip: float) -> None:
+    """Raises ValueError if the channel would cut coordinates of an update within its L2 norm."""
+    if clip < shares.length:
+        raise ValueError(
+            f"channel.clip = {clip:g} would cut coordinates of updates whose L2 norm is up to "
+            f"{shares.length:g}: use channel.clip = {shares.length:g} or more"
+        )

@@ -1,0 +1,127 @@
+"""Whether noise of a whole sum, in shares or added to an opened one, fits the rest."""
+
+from collections import Counter
+
+from securefl.errors import ScenarioError
+from securefl.scenario import catalog
+from securefl.scenario.declaration import Declaration
+from securefl.scenario.facts import Facts
+
+_EXAMPLE_RINGS = (32, 64)
+
+
+def check_place(declared: Declaration, facts: Facts) -> None:
+    """Checks what noise of a whole sum needs, before the terms of the channel are computed.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    privacy = declared.privacy
+    if privacy is None or not facts.has_common_noise:
+        return
+    place = f"privacy.place = {privacy.place!r}"
+    of_records = privacy.unit == "example"
+    if of_records and not facts.trainer.one_sum:
+        raise ScenarioError(
+            f"{place}: with training.kind = {declared.training.kind!r} a record has a part in "
+            "several steps of its site, so that no clip bounds what it does to the sum; use "
+            "training.kind = 'clipped_gradient', or place = 'local'"
+        )
+    if declared.topology is not None:
+        raise ScenarioError(
+            f"{place} needs one server, and topology.kind = {declared.topology.kind!r}: remove the "
+            "table [topology], or set place = 'local'"
+        )
+    if declared.weights == "reported":
+        raise ScenarioError(
+            f"{place} needs public weights, by which the noise is sized; use weights = 'declared' "
+            "or 'equal'"
+        )
+    if facts.prefilters or not facts.rule.entry.linear:
+        name = facts.prefilters[0].name if facts.prefilters else facts.rule.name
+        raise ScenarioError(
+            f"{place}: the noise is sized for the mean, and does not cover {name}; use "
+            "defense.rule = 'mean' without prefilters, or place = 'local'"
+        )
+    if privacy.place == "distributed":
+        _check_shares(declared, facts, of_records=of_records)
+
+
+def _check_shares(declared: Declaration, facts: Facts, *, of_records: bool) -> None:
+    """Checks that a channel adds up shares of noise, and that few enough clients know them."""
+    kind = declared.channel.kind
+    if facts.channel.release is None:
+        able = [name for name, one in catalog.CHANNELS.items() if one.release is not None]
+        raise ScenarioError(
+            f"privacy.place = 'distributed' needs a sum in which shares of noise add up, and "
+            f"{kind} has none; use channel.kind = {' or '.join(map(repr, able))}, or place = "
+            "'central' or 'local'"
+        )
+    ring = facts.channel_options.get("ring")
+    if of_records and ring not in _EXAMPLE_RINGS:
+        raise ScenarioError(
+            f"channel.ring = {ring} is too coarse for noise that protects single records; use 32"
+        )
+    corrupt = facts.channel_options.get("corrupt")
+    attack = declared.attack
+    if attack is not None and corrupt is not None and len(attack.clients) > corrupt:
+        raise ScenarioError(
+            f"attack.clients: {len(attack.clients)} corrupt clients know their shares of the "
+            f"noise, and channel.corrupt = {corrupt} allows for fewer; raise channel.corrupt"
+        )
+
+
+def check_sum(declared: Declaration, facts: Facts) -> None:
+    """Checks that a sum under noise can be opened, and that the channel cuts nothing off.
+
+    It needs terms of the channel that fit.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    privacy = declared.privacy
+    if privacy is None or not facts.has_common_noise or not facts.common_noise:
+        return
+    if privacy.place == "distributed":
+        _check_survivors(declared, facts)
+        return  # its terms were checked against the longest update
+    clip = facts.channel_options.get("clip")
+    longest = _longest_update(declared, facts)
+    if facts.channel.lossy and clip is not None and clip < longest:
+        raise ScenarioError(
+            f"channel.clip = {clip:g} would cut updates off, whose coordinates may be {longest:g}: "
+            f"{_length_words(declared)}; raise channel.clip"
+        )
+
+
+def _length_words(declared: Declaration) -> str:
+    """Returns what bounds an update, in the keys of the scenario."""
+    if not declared.protects_clients:
+        return "that is training.clip / training.sample_rate"
+    return "that follows from training.clip and, with coins, from cohort.size"
+
+
+def _longest_update(declared: Declaration, facts: Facts) -> float:
+    """Returns the largest L2 norm of an update, which bounds each of its coordinates."""
+    weights = facts.public_weights or {}
+    share = max(weights.values(), default=1) / facts.max_weight
+    return facts.in_sum.length / share
+
+
+def _check_survivors(declared: Declaration, facts: Facts) -> None:
+    """Checks that simulated failures leave every sum as many shares as were calibrated for."""
+    simulate, fewest = declared.simulate, facts.channel.fewest
+    if fewest is None or facts.invited < facts.clients:
+        return  # who of a drawn cohort fails shows when it is drawn
+    needed = fewest(facts.terms, facts.invited)
+    missing = set(simulate.missing)
+    silent = {(drop.round, drop.client) for drop in simulate.drop}
+    lost = Counter(round for round, client in silent if client not in missing)
+    for round, number in sorted({0: 0, **lost}.items()):
+        rest = facts.invited - len(missing) - number
+        if rest < needed:
+            raise ScenarioError(
+                f"simulate: {rest} of {facts.invited} clients are left in round {round}, and a sum "
+                f"with enough shares of noise needs {needed}; let fewer fail, or set privacy.place "
+                "= 'local'"
+            )
