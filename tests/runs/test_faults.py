@@ -163,3 +163,79 @@ def test_a_kill_that_hits_nothing_would_show(
     wire = tmp_path / "wire"
     assert in_child(lambda: play(scenarios["system"], tmp_path / "run", wire, None)) == DONE
     assert len(wire.read_text().splitlines()) == ROUNDS
+
+
+# Sums with shares of noise
+
+SUMS = """
+rounds = 2
+data = { name = "heart" }
+training = { kind = "clipped_gradient", lr = 0.5 }
+privacy = { place = "distributed", epsilon = 8.0, delta = 1e-5 }
+channel = { kind = "masked" }
+"""
+
+
+def play_sums(scenario: Scenario, out: Path, wire: Path, blow: Blow | None) -> None:
+    """A run that notes on `wire` each client whose update leaves."""
+    submit = Client.submit
+
+    def noted(self: Client, update: ClientUpdate) -> Packet:
+        packet = submit(self, update)
+        with wire.open("a") as file:
+            file.write(f"{self.client}\n")
+        return packet
+
+    Client.submit = noted  # type: ignore[method-assign]
+    if blow is not None:
+        os.fsync, os.replace = blow.fsync, blow.replace  # type: ignore[assignment]
+    api.run(scenario, out)
+
+
+def reservations(out: Path) -> Counter[str]:
+    """Returns client -> the sums that its ledger books; each at the fewest shares that count."""
+    booked = Counter[str]()
+    for ledger in out.glob("cells/*/ledgers/*.jsonl"):
+        entries = [entry for entry in read_entries(ledger) if entry["kind"] == "reserve"]
+        # Of four hospitals three must survive, of which one may lie.
+        assert {entry["event"]["shares"] for entry in entries} <= {2}
+        booked[ledger.stem] = len(entries)
+    return booked
+
+
+@pytest.mark.parametrize(
+    ("when", "stride"),
+    [
+        # Every write in the slow suite: each takes two runs.
+        ("torn", 7),
+        pytest.param("torn", 1, marks=pytest.mark.slow),
+        pytest.param("after", 1, marks=pytest.mark.slow),
+    ],
+)
+def test_every_share_that_left_is_charged_at_whichever_write_a_kill_hits(
+    tmp_path: Path, when: str, stride: int
+) -> None:
+    torch.set_num_threads(1)
+    scenario = parse_scenario(SUMS)
+    api.run(scenario, tmp_path / "whole")  # forks inherit what it computed
+    cuts = 0
+    for at in range(1, 200, stride):
+        out, wire = tmp_path / f"run{at}", tmp_path / f"wire{at}"
+        wire.touch()
+        code = in_child(partial(play_sums, scenario, out, wire, Blow(at, when)))
+        if code == DONE:
+            break
+        assert code == KILLED
+        cuts += 1
+        left = Counter(wire.read_text().splitlines())
+        assert left <= reservations(out)  # at the moment of the kill
+        assert in_child(partial(play_sums, scenario, out, wire, None)) == DONE
+        # A round is not repeated, and each share that left is charged.
+        left = Counter(wire.read_text().splitlines())
+        assert left <= reservations(out)
+        assert max(left.values(), default=0) <= 2
+        findings = [finding for verdict in examine(out) for finding in verdict.findings]
+        assert [finding for finding in findings if finding.grave] == []
+    assert code == DONE
+    assert cuts > 25 / stride
+    assert reservations(tmp_path / "whole") == Counter({"0": 2, "1": 2, "2": 2, "3": 2})

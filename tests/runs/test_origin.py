@@ -12,7 +12,7 @@ from securefl.audit.lint import examine
 from securefl.errors import BudgetExceeded, LedgerError, RunFolderError, ScenarioError
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
-from securefl.privacy.events import SampledGaussian
+from securefl.privacy.events import DiscreteGaussianSum, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
 from securefl.privacy.past import NO_PAST, past_of
 from securefl.runs import api
@@ -131,6 +131,34 @@ def test_a_third_run_pays_for_both(earlier: Path, tmp_path: Path) -> None:
     assert (
         sum(count for _, count in past_of(cell(tmp_path / "third").ledgers / "2.jsonl").events) == 9
     )
+
+
+SUMS = """
+rounds = 3
+data = { name = "heart" }
+training = { kind = "clipped_gradient", lr = 0.5 }
+privacy = { place = "distributed", epsilon = 5.0, delta = 1e-5 }
+channel = { kind = "masked" }
+"""
+
+
+def test_noise_in_shares_after_noise_of_their_own_counts_with_it(
+    earlier: Path, tmp_path: Path
+) -> None:
+    text = after(earlier, SUMS)
+    metrics = api.run(parse_scenario(text), tmp_path / "sums", text=text)
+    # One noise for all: the client that had spent most reaches the budget, by composed divergences.
+    costs = {}
+    for ledger in sorted(cell(tmp_path / "sums").ledgers.iterdir()):
+        booked = dict(past_of(ledger).events)
+        kinds = {type(event): count for event, count in booked.items()}
+        assert kinds == {SampledGaussian: 3, DiscreteGaussianSum: 3}
+        costs[ledger.stem] = epsilon(booked, delta=1e-5)
+    assert metrics["epsilons"] == costs
+    assert 0.99 * 5.0 <= max(costs.values()) == metrics["epsilon"] <= 5.0
+    assert min(costs.values()) < 0.99 * 5.0
+    (verdict,) = examine(tmp_path / "sums")
+    assert verdict.findings == []
 
 
 def test_a_client_that_sits_out_the_middle_run_still_pays_for_the_first(

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from securefl.audit.lint import examine
 from securefl.privacy.accounting.calibration import calibrate_event
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import (
@@ -16,6 +18,9 @@ from securefl.privacy.events import (
 )
 from securefl.privacy.lint.case import Case
 from securefl.privacy.lint.lint import lint
+from securefl.privacy.past import past_of
+from securefl.runs import api
+from securefl.scenario.scenario import parse_scenario
 
 ROUNDS = 4
 CLIENTS = 10
@@ -314,3 +319,30 @@ def test_records_with_groups_are_covered_by_a_claim_for_whole_clients() -> None:
     assert "groups-not-covered" in linted(values, shares(NOISE))
     values["privacy"]["unit"] = "client"
     assert "groups-not-covered" not in linted(values, shares(NOISE))
+
+
+# A run
+
+
+def test_a_run_under_noise_in_shares_has_no_finding(tmp_path: Path) -> None:
+    text = """
+    rounds = 3
+    data = { name = "heart" }
+    training = { kind = "clipped_gradient", lr = 0.5 }
+    privacy = { place = "distributed", epsilon = 8.0, delta = 1e-5 }
+    channel = { kind = "masked" }
+    simulate = { drop = [{ client = 3, round = 1, stage = 3 }] }
+    """
+    api.run(parse_scenario(text), tmp_path / "run", text=text)
+    (verdict,) = examine(tmp_path / "run")
+    assert verdict.findings == []
+    counts = []
+    for ledger in sorted((tmp_path / "run").rglob("ledgers/*.jsonl")):
+        ((event, count),) = past_of(ledger).events
+        assert isinstance(event, DiscreteGaussianSum)
+        # The threshold of four is three, of which one may lie.
+        assert event.shares == 2
+        counts.append(count)
+    # The client that dropped out of a round had not paid for it yet.
+    assert counts == [3, 3, 3, 2]
+    assert 0.995 * 8 <= epsilon({event: 3}, delta=DELTA) <= 8
