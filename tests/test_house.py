@@ -200,6 +200,7 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
                         "options",
                         "plugins",
                         "privacy",
+                        "releases",
                         "runs",
                         "versions",
                     ),

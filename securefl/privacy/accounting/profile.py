@@ -28,7 +28,7 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True)
 class Profile:
-    """Delta as a function of epsilon, never below the true one; add/remove neighbours.
+    """Delta as a function of epsilon, never below the true one, for the neighbours of the events.
 
     Args:
         deltas: epsilons (m,) >= 0 -> deltas (m,), not rising.

@@ -234,7 +234,8 @@ def clients(
         "    removed, the noise multiplier is over the clip",
         f"against the server, or another party that knows the cohorts: epsilon {seen:.6g}, "
         "for a client of all rounds",
-        "scenarios draw cohorts from their seed, which is no secret: no claim counts on the draw",
+        "a cohort that the server or a scenario's seed draws is known, and amplifies nothing;",
+        '  cohort.sampling = "poisson" lets each client toss a coin that nobody else sees',
     ]
     _show(display, lines, fixed=fixed, poisson=poisson, renyi=renyi, seen=seen, delta=delta)
 
