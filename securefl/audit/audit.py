@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from securefl.audit.bounds import Claim
-from securefl.audit.exposure.exposures import NO_SIGHT, exposures
+from securefl.audit.exposure.exposures import NO_SIGHT, NO_STEPS, exposures
 from securefl.audit.exposure.look import MAX_ROUNDS
 from securefl.audit.exposure.result import Exposure
 from securefl.audit.findings import Findings
@@ -227,6 +227,8 @@ def _exposed(inquiry: Inquiry, stage: _Stage) -> list[Exposure]:
     """What the updates of the first rounds reveal of the records behind them."""
     if not inquiry.sees_updates:
         return [NO_SIGHT]
+    if inquiry.scenario.facts.trainer.one_sum:
+        return [NO_STEPS]
     rounds = min(MAX_ROUNDS, inquiry.scenario.rounds)
     stage.say(f"what updates show: the first {rounds} rounds again")
     look = stage.replays.look(inquiry)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from securefl.audit.canaries import LOUDNESS, with_canaries
+from securefl.audit.canaries import LOUDNESS
 from securefl.audit.inquiry import Inquiry, OnRound
 from securefl.audit.knowledge import Knowledge
 from securefl.audit.lines import Line
 from securefl.audit.mechanism import Inside, mechanism_lines, unseen
+from securefl.audit.planting import with_canaries
 from securefl.audit.replay import Replay, replay
 from securefl.audit.threats import ANSWERS
 from securefl.audit.watched import Probes
@@ -70,6 +71,8 @@ def play_probes(
 
 def why_unseen(inquiry: Inquiry) -> str:
     """Returns why this adversary cannot look at DP-SGD from inside; "" where it can."""
+    if inquiry.scenario.facts.trainer.one_sum:
+        return "a client takes no steps of its own, which could be watched"
     if inquiry.threat.published == ANSWERS:
         return "an adversary that sees no update cannot say what left a client"
     if inquiry.scenario.init_from is not None:
