@@ -71,8 +71,6 @@ def play_probes(
 
 def why_unseen(inquiry: Inquiry) -> str:
     """Returns why this adversary cannot look at DP-SGD from inside; "" where it can."""
-    if inquiry.scenario.facts.trainer.one_sum:
-        return "a client takes no steps of its own, which could be watched"
     if inquiry.threat.published == ANSWERS:
         return "an adversary that sees no update cannot say what left a client"
     if inquiry.scenario.init_from is not None:
