@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement
+from securefl.channels.masking.long_integers import LongIntegers
 from securefl.channels.masking.noise import SumNoise
 from securefl.channels.masking.replies import MaskedInput
 from securefl.channels.masking.rotation import Rotation, rounded_within
@@ -94,14 +95,14 @@ def _write_rotated(
     out: NDArray[Any],
 ) -> None:
     """Writes scale * values, rotated and rounded, into out (m,), m a power of two."""
-    noise = terms.noise
-    if noise is None or noise.largest is None:
+    code, noise = terms.code, terms.noise
+    if isinstance(code, LongIntegers) or noise is None or noise.largest is None:
         raise ValueError("only updates under noise are rotated")
     vector = _finite(values)
     vector *= scale * _shrink(values, scale, noise.length)
     turned = Rotation(terms.session, round, terms.d).turned(vector)
-    turned /= terms.code.step
-    np.clip(turned, -terms.code.levels, terms.code.levels, out=turned)
+    turned /= code.step
+    np.clip(turned, -code.levels, code.levels, out=turned)
     rounded = rounded_within(turned, largest=noise.largest, stream=stream)
     out[:] = rounded.astype(np.int64).astype(out.dtype)
 

@@ -30,9 +30,11 @@ _SPAN_BITS = 2
 # The low bit of a 64-bit word is the sign; the rest is the uniform number of the level.
 _LEVEL_BITS = 63
 _COIN_BITS = 64
-# Units of a comparison, 2^-63 or 2^-64, within which floating point does not decide. The error of
-# an acceptance probability is below 2^17 units: 30 roundings of 2^-53 in a number below 1.
-_MARGIN = 2**20
+# Units of 2^-63 around a threshold, and of 2^-64 around an acceptance probability, that are decided
+# exactly. A threshold is off by one unit, and a probability by less than 2^17: 30 roundings of
+# 2^-53 in a number below 1.
+_LEVEL_MARGIN = 2**20
+_COIN_MARGIN = 2**20
 # The high bits of a word by which most levels are looked up.
 _GUIDE_BITS = 12
 _UNDECIDED = -1
@@ -100,7 +102,8 @@ class _Proposal:
             is_kept = self._coins(level, offset, stream)
             magnitude = (level << self.span_bits) + offset
             is_kept &= (magnitude != 0) | (negative == 0)
-        return ((magnitude ^ -negative) + negative)[is_kept]
+        draws: NDArray[np.int64] = (magnitude ^ -negative) + negative
+        return draws[is_kept]
 
     def _levels(self, words: NDArray[np.uint64], stream: Keystream) -> NDArray[np.int64]:
         """Returns the level (n,) of each word (n,)."""
@@ -128,8 +131,8 @@ class _Proposal:
         ahead = np.exp(exponent, out=exponent)
         ahead *= 2.0**_COIN_BITS
         ahead -= coins
-        accepts = ahead > 0
-        (near,) = np.nonzero(np.abs(ahead) <= _MARGIN)
+        accepts: NDArray[np.bool_] = ahead > 0
+        (near,) = np.nonzero(np.abs(ahead) <= _COIN_MARGIN)
         for at in near:
             coin = Uniform(int(coins[at]), _COIN_BITS, stream)
             accepts[at] = self._exact.accepts(int(level[at]), int(offset[at]), coin)
@@ -155,9 +158,9 @@ def _proposal(sigma: float) -> _Proposal:
     while True:
         threshold = exact.threshold(level, _LEVEL_BITS)
         # What lies behind two margins that touch is left to exact decisions.
-        if edges and threshold - _MARGIN <= edges[-1]:
+        if edges and threshold - _LEVEL_MARGIN <= edges[-1]:
             break
-        edges += [max(0, threshold - _MARGIN), threshold + _MARGIN]
+        edges += [max(0, threshold - _LEVEL_MARGIN), threshold + _LEVEL_MARGIN]
         level += 1
     edges.pop()
     table = np.array(edges, dtype=np.uint64)
