@@ -2,6 +2,8 @@
 
 import math
 import time
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -89,31 +91,34 @@ def test_large_draws_have_the_quantiles_of_a_normal(sigma: float) -> None:
     assert not chi_square_is_right(wrong, np.full(1000, 0.001))
 
 
-@pytest.mark.parametrize("sigma", [8.0, *LARGE])
+@pytest.mark.parametrize("sigma", [128.0, *LARGE])
 def test_the_last_digits_of_large_draws_are_uniform(sigma: float) -> None:
     digits = draws(DRAWS, sigma) % 8
     assert chi_square_is_right(np.bincount(digits, minlength=8), np.full(8, 1 / 8))
 
 
-@pytest.mark.parametrize("sigma", [0.3, 1.0, 7.99, 8.0, 100.0])
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 127.9, 128.0, 1000.0])
 def test_no_draw_tells_of_the_next(sigma: float) -> None:
     numbers = draws(200_001, sigma).astype(np.float64)
     correlation = float(np.corrcoef(numbers[:-1], numbers[1:])[0, 1])
     assert abs(correlation) < 4.9 / math.sqrt(200_000)
 
 
-@pytest.mark.parametrize("sigma", [0.3, 1.0, 5.5, 20.0, 1e6, 1.7 * 2.0**49])
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 5.5, 200.0, 1e6, 1.7 * 2.0**49])
 def test_exact_decisions_are_those_of_floating_point(
     sigma: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = draws(300, sigma).tolist()
-    discrete._proposal.cache_clear()
-    # Nothing is then decided by floating point: no level, and no coin.
-    monkeypatch.setattr(discrete, "_LEVEL_MARGIN", 2**63)
-    monkeypatch.setattr(discrete, "_COIN_MARGIN", 2**65)
-    exact = draws(300, sigma).tolist()
-    discrete._proposal.cache_clear()
-    assert exact == usual
+    usual = draws(100, sigma).tolist()
+    proposal = discrete._proposal(sigma)
+    undecided = replace(
+        proposal,
+        edges=np.zeros(1, dtype=np.uint64),
+        guide=np.full_like(proposal.guide, discrete._UNDECIDED),
+    )
+    # Nothing is then decided by floating point: no level, and no second coin.
+    monkeypatch.setattr(discrete, "_proposal", lambda sigma: undecided)
+    monkeypatch.setattr(discrete, "_COIN_MARGIN", 2**80)
+    assert draws(100, sigma).tolist() == usual
 
 
 @pytest.mark.parametrize("sigma", [0.3, 5.5, 20.0, 1.7 * 2.0**49])
@@ -121,9 +126,34 @@ def test_almost_every_comparison_is_decided_by_floating_point(sigma: float) -> N
     proposal = discrete._proposal(sigma)
     widths = np.diff(proposal.edges)[::2]
     assert (widths == 2 * discrete._LEVEL_MARGIN).all()
-    # What lies beyond the last edge is the tail: about 2^-43.
-    assert 2**63 - int(proposal.edges[-1]) < 4 * discrete._LEVEL_MARGIN
-    assert len(proposal.edges) * discrete._LEVEL_MARGIN / 2**63 < 2**-35
+    # What lies beyond the last edge is the tail.
+    assert 2**63 - int(proposal.edges[-1]) < 64 * discrete._LEVEL_MARGIN
+    assert len(proposal.edges) * discrete._LEVEL_MARGIN / 2**63 < 2**-31
+
+
+@pytest.mark.parametrize("sigma", [300.0, 1e6])
+def test_a_level_beyond_the_table_is_accepted_exactly(
+    sigma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A table that ends early leaves the same probabilities: the first coin is not asked there.
+    proposal = discrete._proposal(sigma)
+    short = replace(proposal, last=40)
+    monkeypatch.setattr(discrete, "_proposal", lambda sigma: short)
+    numbers = draws(8_000, sigma) / sigma
+    counts = np.bincount(np.searchsorted(norm.ppf(np.arange(1, 50) / 50), numbers), minlength=50)
+    assert chi_square_is_right(counts, np.full(50, 0.02))
+
+
+@pytest.mark.parametrize("sigma", [128.0, 255.9, 1e6, 2.0**50])
+def test_a_first_coin_accepts_no_proposal_too_often(sigma: float) -> None:
+    proposal = discrete._proposal(sigma)
+    span = 1 << proposal.span_bits
+    start = proposal.last * span
+    # The largest offset of the last level is accepted least often; exactly, in rational numbers.
+    exponent = Fraction((start + span) ** 2 - start**2) / (2 * Fraction(sigma) ** 2)
+    chance = 1 - exponent + exponent**2 / 2 - exponent**3 / 6
+    assert Fraction(proposal.quick, 2**16) <= chance <= Fraction(proposal.quick + 4, 2**16)
+    assert proposal.quick < 0.95 * 2**16
 
 
 def test_a_tiny_sigma_draws_zeros() -> None:
@@ -144,7 +174,7 @@ def test_the_same_stream_gives_the_same_draws() -> None:
     small = discrete_gaussian(12, sigma=2.0, stream=Keystream(key))
     large = discrete_gaussian(4, sigma=1e6, stream=Keystream(key))
     assert small.tolist() == [2, -1, 3, 0, 2, 1, 0, 1, 0, -2, 3, -3]
-    assert large.tolist() == [1426593, -733840, 1606283, 352674]
+    assert large.tolist() == [1334346, -676649, 1632296, 308762]
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf, 1.01 * MAX_SIGMA])

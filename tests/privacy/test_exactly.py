@@ -79,7 +79,7 @@ def test_thresholds_are_the_cumulative_probabilities(sigma: float, span_bits: in
     weights = [weight(level * span, sigma) for level in range(130)]
     with localcontext() as context:
         context.prec = 80
-        total = sum(weights)
+        total = sum(weights, Decimal(0))
         for level in range(12):
             exact = sum(weights[: level + 1]) / total * 2**63
             assert abs(Level(sigma, span_bits).threshold(level, 63) - exact) <= 1
@@ -99,7 +99,19 @@ def test_an_offset_is_accepted_as_often_as_the_ratio_of_weights() -> None:
     with localcontext() as context:
         context.prec = 80
         chance = int(weight(434, 1000.5) / weight(384, 1000.5) * 2**64)
-    assert exact.accepts(3, 50, Uniform(chance - 1, 64, Bits()))
-    assert not exact.accepts(3, 50, Uniform(chance + 1, 64, Bits()))
+    never = Fraction(0)
+    assert exact.accepts(3, 50, Uniform(chance - 1, 64, Bits()), before=never)
+    assert not exact.accepts(3, 50, Uniform(chance + 1, 64, Bits()), before=never)
     # Offset 0 is accepted whatever the coin.
-    assert exact.accepts(3, 0, Uniform(2**64 - 1, 64, Bits(5)))
+    assert exact.accepts(3, 0, Uniform(2**64 - 1, 64, Bits(5)), before=never)
+
+
+def test_a_second_coin_accepts_what_the_first_one_left() -> None:
+    exact = Level(1000.5, 7)
+    with localcontext() as context:
+        context.prec = 80
+        whole = weight(434, 1000.5) / weight(384, 1000.5)
+        rest = int((whole - Decimal("0.75")) / Decimal("0.25") * 2**64)
+    before = Fraction(3, 4)
+    assert exact.accepts(3, 50, Uniform(rest - 1, 64, Bits()), before=before)
+    assert not exact.accepts(3, 50, Uniform(rest + 1, 64, Bits()), before=before)

@@ -19,7 +19,7 @@ from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.noise import SumNoise
 from securefl.channels.masking.rotation import Rotation
 from securefl.channels.masking.terms import masked_terms
-from securefl.channels.protocol import ClientUpdate, Plan
+from securefl.channels.protocol import ClientUpdate, Plan, View
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.discrete import discrete_gaussian
@@ -189,11 +189,10 @@ def test_every_client_draws_its_share_from_a_stream_of_its_own_in_each_round() -
         sides.server.begin(round, range(3), HASH)
         for _ in range(5):
             for client, request in sides.server.requests().items():
-                reply = sides.clients[client].receive(request)
-                if reply is None:
-                    update = ClientUpdate(torch.zeros(4), 1, event, HASH)
-                    reply = sides.clients[client].submit(update)
-                assert isinstance(reply, bytes | memoryview)
+                answer = sides.clients[client].receive(request)
+                assert not isinstance(answer, View)
+                update = ClientUpdate(torch.zeros(4), 1, event, HASH)
+                reply = sides.clients[client].submit(update) if answer is None else answer
                 assert sides.server.absorb(client, reply)
             sides.server.close_stage()
     shares = [path for path in drawn if path[0] == "shares"]
@@ -381,7 +380,8 @@ def words_of(terms: Agreement, delta: NDArray[Any], weight: int, seed: int) -> N
     else:
         for _ in upload._encoded(values, scale, terms, stream=stream, out=out):
             pass
-    return out.view(out.dtype.str.replace("u", "i")).astype(np.float64)
+    steps: NDArray[np.float64] = out.view(out.dtype.str.replace("u", "i")).astype(np.float64)
+    return steps
 
 
 @deterministic
