@@ -211,6 +211,11 @@ def misfit(scenario: Scenario, adversary: str) -> str:
             f"no audit looks at topology = {kind!r}, where updates of one round may begin with "
             "different models: take the topology away"
         )
+    if scenario.protects_clients:
+        return (
+            "audits look for single records, and privacy.unit = 'client' protects all of a client "
+            "at once: audit the scenario with privacy.unit = 'example'"
+        )
     if scenario.data.fit is not None:
         return (
             f"no audit looks at data.harmonise with {scenario.data.fit.name}, which its shadows "

@@ -133,9 +133,15 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
         cell.metrics(),
         seeded_earlier(scenario, cell),
         tuple(played),
-        has_noise=trainer is not None and trainer.private,
+        has_noise=trainer is not None and (trainer.private or _protects_clients(scenario)),
         numbers=_numbers(scenario),
     )
+
+
+def _protects_clients(scenario: Mapping[str, Any]) -> bool:
+    """Returns whether updates have noise as a whole, whatever the way of training."""
+    privacy = scenario.get("privacy") or {}
+    return bool(privacy.get("unit") == "client")
 
 
 def _numbers(scenario: Mapping[str, Any]) -> Callable[[int], range]:

@@ -10,7 +10,9 @@ from securefl.rng import Keystream
 
 def shuffled_batches(records: int, *, batch: int, stream: Keystream) -> Iterator[Tensor]:
     """Yields one epoch: ceil(records / batch) batches of indices, every record once."""
-    yield from torch.split(torch.from_numpy(stream.permutation(records)), batch)
+    # Torch would make one empty batch of no records.
+    if records:
+        yield from torch.split(torch.from_numpy(stream.permutation(records)), batch)
 
 
 def poisson_batches(

@@ -31,7 +31,7 @@ class SgdTrainer:
     Args:
         model: workspace shared by all trainers of a process; its weights are overwritten.
         task: gives the loss.
-        examples: this client's records, at least one.
+        examples: this client's records. Without any the change is zero.
         client: this client's id, which names its random stream.
         batch: records a step, >= 1.
         epochs: local epochs a round, >= 1.

@@ -174,6 +174,14 @@ def _check_claim(scenario: Scenario, earlier: Resolved) -> None:
                 f"init_from: {scenario.init_from} has privacy.{key} = {before[key]}, here it is "
                 f"{here[key]}; they must be equal"
             )
+    # One client replaced is two added or removed: such epsilons do not add up.
+    sampling = (earlier.get("cohort") or {}).get("sampling")
+    now = None if scenario.cohort is None else scenario.cohort.sampling
+    if scenario.protects_clients and sampling != now:
+        raise ScenarioError(
+            f"init_from: {scenario.init_from} has cohort.sampling = {_shown(sampling)}, here it is "
+            f"{_shown(now)}; their claims have other neighbours, so they must be equal"
+        )
 
 
 def check_noise(cell: Cell, declared: str) -> None:

@@ -80,21 +80,21 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
     # Clients that pay the same afford the same; each sum of privacy losses takes a while.
     sums: dict[tuple[PrivacyEvent, Past], int] = {}
     for client in members:
-        plan = scenario.facts.plan_with_noise(client, privacy.noise_multiplier)
+        cost = _cost(scenario, client, privacy.noise_multiplier)
         spent = NO_PAST if before is None else before.get(client, NO_PAST)
         spent = spent.and_once(None if fit is None else fit.cost)
-        if (plan.cost, spent) not in sums:
+        if (cost, spent) not in sums:
             booked = Counter(dict(spent.events))
-            already = booked.pop(plan.cost, 0)  # by an earlier run under the same constants
+            already = booked.pop(cost, 0)  # by an earlier run under the same constants
             largest = largest_count(
-                plan.cost,
+                cost,
                 booked,
                 delta=privacy.delta,
                 budget=privacy.epsilon,
                 most=already + scenario.facts.trainings,
             )
-            sums[plan.cost, spent] = largest - already
-        affordable[client] = sums[plan.cost, spent]
+            sums[cost, spent] = largest - already
+        affordable[client] = sums[cost, spent]
     return _played(scenario, affordable)
 
 
@@ -108,14 +108,20 @@ def allowed_trainings(scenario: Scenario, client: int) -> float:
     privacy = scenario.privacy
     if privacy is None or privacy.noise_multiplier is None or not scenario.claims_dp:
         return math.inf
-    plan = scenario.facts.plan_with_noise(client, privacy.noise_multiplier)
     return largest_count(
-        plan.cost,
+        _cost(scenario, client, privacy.noise_multiplier),
         Counter(),
         delta=privacy.delta,
         budget=privacy.epsilon,
         most=2 * scenario.facts.trainings,
     )
+
+
+def _cost(scenario: Scenario, client: int, noise_multiplier: float) -> PrivacyEvent:
+    """Returns the event of one training of a client."""
+    if scenario.protects_clients:
+        return scenario.facts.release(noise_multiplier)
+    return scenario.facts.plan_with_noise(client, noise_multiplier).cost
 
 
 def _members(scenario: Scenario) -> tuple[int, ...]:

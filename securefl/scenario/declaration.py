@@ -131,6 +131,21 @@ class Declaration(Section):
         return self.privacy is not None and math.isfinite(self.privacy.epsilon)
 
     @property
+    def protects_clients(self) -> bool:
+        """Whether updates are protected as a whole, each of a client."""
+        return self.privacy is not None and self.privacy.unit == "client"
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether there is noise that a finite epsilon can rest on."""
+        return self.protects_clients or catalog.TRAINERS[self.training.kind].private
+
+    @property
+    def tosses_coins(self) -> bool:
+        """Whether each client decides by a coin of its own whether it is in a round."""
+        return self.cohort is not None and self.cohort.sampling == "poisson"
+
+    @property
     def repeatable(self) -> bool:
         """Whether a round played again is the same release: no noise of the system's.
 
@@ -139,7 +154,7 @@ class Declaration(Section):
         # Noise that is drawn twice shows two different sums of one round: both would cost.
         if self.privacy is None or self.privacy.noise == "seeded":
             return True
-        return not catalog.TRAINERS[self.training.kind].private
+        return not self.has_noise
 
 
 def not_yet(key: str, name: str, names: Collection[str]) -> str:

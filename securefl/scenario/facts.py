@@ -54,8 +54,10 @@ class Facts(Sums):
     def __init__(self, declared: Declaration) -> None:
         super().__init__(declared)
         channel = declared.channel
-        self.cohort_size = self.clients if declared.cohort is None else declared.cohort.size
-        self.invited = self.clients if declared.cohort is None else declared.cohort.invited
+        # Where clients toss coins, nobody may know who is in a round: all are invited.
+        cohort = None if declared.tosses_coins else declared.cohort
+        self.cohort_size = self.clients if cohort is None else cohort.size
+        self.invited = self.clients if cohort is None else cohort.invited
 
         training = declared.training
         self.trainer: TrainerEntry = catalog.TRAINERS[training.kind]
@@ -107,7 +109,7 @@ class Facts(Sums):
     def adaptation(self) -> Adaptation:
         """What the scenario changes in the model that its author built."""
         chosen = self._declared.model
-        return Adaptation(chosen.batch_norm, chosen.train, private=self.trainer.private)
+        return Adaptation(chosen.batch_norm, chosen.train, private=self._declared.has_noise)
 
     @cached_property
     def model(self) -> nn.Module:

@@ -37,7 +37,7 @@ _CHOICES: Mapping[str, Iterable[str]] = {
     "training.optimizer": catalog.OPTIMIZERS,
     "training.algorithm": catalog.ALGORITHMS,
     "training.schedule": catalog.SCHEDULES,
-    "privacy.unit": ("example",),
+    "privacy.unit": ("example", "client"),
     "privacy.place": ("local", "distributed", "central"),
     "channel.kind": catalog.CHANNELS,
     "defense.prefilters": catalog.PREFILTERS,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from securefl.errors import ScenarioError
+from securefl.learning.algorithms.client_level import unit_length
 from securefl.scenario.declaration import Declaration
 
 
@@ -22,7 +23,11 @@ class InSum(NamedTuple):
 
 
 class Weighed(Protocol):
-    """The facts of a scenario that say how much each client counts."""
+    """The facts of a scenario that say how many clients there are, and how much each counts."""
+
+    @property
+    def clients(self) -> int:
+        """Number of clients."""
 
     @property
     def public_weights(self) -> Mapping[int, int] | None:
@@ -67,4 +72,33 @@ def _of_an_example(declared: Declaration, facts: Weighed) -> InSum:
 
 
 def _of_a_client(declared: Declaration, facts: Weighed) -> InSum:
-    raise ScenarioError("not available yet")
+    """Returns the part of a client, whose update is clipped as a whole.
+
+    Where everybody knows who is in a round, the neighbour of a client is any other client: the two
+    updates may point opposite ways. A client that tosses a coin has a neighbour that sends zeros.
+    """
+    training = declared.training
+    is_adaptive = training.clip_quantile is not None
+    # An adaptive clip divides updates by itself before they leave.
+    length = unit_length(adaptive=is_adaptive) * (1.0 if is_adaptive else training.clip)
+    rate = sample_rate(declared, facts)
+    # The heaviest client has all of the sum's unit.
+    if declared.tosses_coins:
+        return InSum(length / rate, length / rate, rate)
+    return InSum(2 * length, length, rate)
+
+
+def sample_rate(declared: Declaration, facts: Weighed) -> float:
+    """Returns the probability of a client to be in a round, by a coin of its own; 1 without."""
+    if declared.cohort is None or not declared.tosses_coins:
+        return 1.0
+    return declared.cohort.size / facts.clients
+
+
+def protected_words(declared: Declaration) -> str:
+    """Returns what a claim protects and which data sets are neighbours, in words."""
+    if not declared.protects_clients:
+        return "one training example"
+    if declared.tosses_coins:
+        return "one client, there or absent from all rounds"
+    return "one client, with its own records or any others in their place"

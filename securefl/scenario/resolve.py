@@ -51,7 +51,7 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
     if facts.buffer is None:
         # Keys that are off leave no trace: cells keep the form that they have always had.
         cohort = {} if declared.cohort is None else declared.cohort.model_dump(exclude_none=True)
-        values["cohort"] = {**cohort, "size": facts.cohort_size}
+        values["cohort"] = {"size": facts.cohort_size, **cohort}
     if declared.privacy is not None:
         records = facts.public_records
         values["privacy"]["records"] = None if records is None else list(records)

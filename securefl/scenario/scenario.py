@@ -24,6 +24,7 @@ from securefl.scenario.checks.refine import check_refine
 from securefl.scenario.checks.regions import check_meetings
 from securefl.scenario.checks.topology import check_algorithm, check_topology
 from securefl.scenario.checks.training import check_training
+from securefl.scenario.checks.unit import check_unit
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.overrides import override
@@ -56,6 +57,7 @@ class Scenario(Declaration):
         check_algorithm(self, facts)
         check_one_sum(self, facts)
         check_data(self, facts)
+        check_unit(self, facts)
         check_scanners(self, facts)
         check_harmonise(self, facts)
         check_model(self, facts)

@@ -156,6 +156,11 @@ def check_algorithm(scenario: Scenario) -> None:
         )
     if scenario.training.fine_tune is not None:
         raise ScenarioError("training.fine_tune does not run between sites yet; remove it")
+    if scenario.protects_clients:
+        raise ScenarioError(
+            "privacy.unit = 'client' does not run between sites yet; use 'example', which protects "
+            "each record"
+        )
 
 
 def _check_sites(data: Data, schema: AgreedSchema) -> None:

@@ -8,6 +8,7 @@ from securefl.scenario import catalog
 from securefl.scenario.model_words import model_words
 from securefl.scenario.own_data import is_elsewhere
 from securefl.scenario.place_words import place_words
+from securefl.scenario.protected import protected_words
 from securefl.scenario.regions import regions_of
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.tables import Attack, Privacy
@@ -224,8 +225,8 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
             f"{fit.cost.noise_multiplier:g}, once, for epsilon {alone:.3g} by itself; the claim "
             "covers it together with training"
         )
-    claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit}"
-    if scenario.facts.data_set.grouped:
+    claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for {protected_words(scenario)}"
+    if scenario.facts.data_set.grouped and not scenario.protects_clients:
         claim += ", NOT for a group of records such as a patient's"
     mark = seeded_mark(privacy.noise, seeded_before)
     yield f"privacy: {claim}, {privacy.place} noise{mark}"
@@ -236,10 +237,10 @@ def _taken_as_given(scenario: Scenario) -> str:
     """Returns the choices that the claim takes as given, and what it leaves out."""
     choices = ["which records are for training"]
     if scenario.partition in catalog.DEALS:
-        choices.append(
-            f"how {scenario.partition!r} deals one data set to the clients "
-            "(without one record, others go elsewhere)"
+        elsewhere = (
+            "" if scenario.protects_clients else " (without one record, others go elsewhere)"
         )
+        choices.append(f"how {scenario.partition!r} deals one data set to the clients{elsewhere}")
     if scenario.training.class_weights is not None:
         choices.append("the class weights")
     if not scenario.facts.data_set.published:

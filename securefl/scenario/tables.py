@@ -121,11 +121,16 @@ class Cohort(Section):
     over_select invites so many times as many clients, rounded up, and takes the first `size` that
     are ready on the simulated clock. deadline is the simulated time after which a round waits for
     nobody. Both need simulate.speed. Whoever is discarded has trained, and paid for it.
+
+    sampling = "poisson" is for privacy.unit = "client". Every client is invited to every round and
+    tosses a secret coin of probability size / clients; whoever is out sends zeros, in a message
+    like all others. size is the expected number of clients in a round then.
     """
 
     size: Count
     over_select: Annotated[float, Field(ge=1, le=1000, strict=True)] | None = None
     deadline: Count | None = None
+    sampling: Literal["poisson"] | None = None
 
     @property
     def invited(self) -> int:

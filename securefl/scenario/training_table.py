@@ -10,6 +10,10 @@ from securefl.scenario.tables import Count, Moderate, Section
 class Training(Section):
     """Local training: batch in records, clip the bound on a gradient's norm.
 
+    With privacy.unit = "client", clip bounds the norm of a client's whole update instead. Given
+    clip_quantile, clip is where an adaptive bound starts. It follows that quantile of the updates'
+    norms, by up to clip_lr (0.2 unless it is given) a round.
+
     optimizer is sgd (unless it is given), adam or adamw, for dp_sgd as well: there it gets the
     noisy gradient. Its state starts afresh each round. momentum is for sgd; weight_decay for all.
 
@@ -51,6 +55,8 @@ class Training(Section):
     epochs: Count = 1
     lr: Moderate = 0.5
     clip: Moderate = 1.0
+    clip_quantile: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
+    clip_lr: Annotated[float, Field(gt=0, le=10, strict=True)] | None = None
     optimizer: str | None = None
     momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
     weight_decay: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None

@@ -19,6 +19,8 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "schedule": lambda value: f"schedule {value}",
     "class_weights": lambda value: f"class weights {', '.join(f'{w:g}' for w in value)}",
     "sample_rate": lambda value: f"each record with probability {value:g}",
+    "clip_quantile": lambda value: f"clip at the {value:g} quantile",
+    "clip_lr": lambda value: f"clip_lr {value:g}",
     "ema": lambda value: f"moving average of models {value:g}",
     "physical_batch": lambda value: f"{value} records at once",
 }

@@ -81,6 +81,10 @@ def test_an_epoch_has_every_record_once_in_full_batches_and_a_rest(
     assert sorted(torch.cat(batches).tolist()) == list(range(records))
 
 
+def test_no_records_make_no_batch() -> None:
+    assert list(shuffled_batches(0, batch=4, stream=seeded_keystream(1, "shuffle"))) == []
+
+
 def test_an_epoch_has_the_order_that_its_stream_draws() -> None:
     batches = list(shuffled_batches(10, batch=4, stream=seeded_keystream(1, "shuffle")))
     assert torch.cat(batches).tolist() == seeded_keystream(1, "shuffle").permutation(10).tolist()

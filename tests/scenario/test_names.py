@@ -50,19 +50,6 @@ UNKNOWN: list[tuple[str, str]] = [
     ),
     ('channel = { kind = "bfv", plain_modulus = 20 }', "channel.kind = 'bfv' is not available yet"),
     (
-        'training = { kind = "clipped_gradient" }',
-        "training.kind = 'clipped_gradient' is not available yet; use 'sgd' or",
-    ),
-    (
-        'privacy = { unit = "client" }',
-        "privacy.unit = 'client' is not available yet; use 'example'",
-    ),
-    (
-        'privacy = { place = "distributed" }',
-        "privacy.place = 'distributed' is not available yet; use 'local'",
-    ),
-    ('privacy = { place = "central" }', "privacy.place = 'central' is not available yet"),
-    (
         'defense = { prefilters = ["clip"] }',
         "defense.prefilters: there is no 'clip'; known: nearest_neighbor_mixing, adapt",
     ),
@@ -77,9 +64,6 @@ def test_a_name_that_is_unknown_or_of_a_later_version_is_refused(text: str, sent
 def test_everything_the_design_has_for_later_is_refused_as_not_yet_there() -> None:
     promised = {
         "channel.kind": {"bfv"},
-        "privacy.unit": {"client"},
-        "privacy.place": {"distributed", "central"},
-        "training.kind": {"clipped_gradient"},
     }
     assert {key: set(names) for key, names in PLANNED.items()} == promised
 

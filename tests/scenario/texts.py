@@ -69,6 +69,8 @@ PLAIN_STEPS = dict.fromkeys(
         "fine_tune",
         "strength",
         "fisher_noise",
+        "clip_quantile",
+        "clip_lr",
         "schedule",
         "step_every",
         "step_at",

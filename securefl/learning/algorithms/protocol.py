@@ -10,6 +10,7 @@ from torch import Tensor
 
 from securefl.learning.algorithms.corrections import Corrections
 from securefl.learning.protocol import ServerStep, StepResult, Trained, Trainer
+from securefl.learning.release import Release
 
 LAST = sys.maxsize  # a round after all others
 
@@ -72,6 +73,7 @@ class Place:
         personal: trains a model of the client's own; None where the algorithm has none.
         silent: whether a failure of that training must not show, as under a claim.
         fisher: (parameters,), the Fisher information of an earlier version; None without one.
+        release: how updates that are protected as a whole leave; None where they are not.
     """
 
     client: int
@@ -82,6 +84,7 @@ class Place:
     personal: Pulled | None = None
     silent: bool = False
     fisher: Tensor | None = None
+    release: Release | None = None
 
 
 class Server(Protocol):

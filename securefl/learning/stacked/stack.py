@@ -203,4 +203,11 @@ def stack_of(
     together = min(size, fitting, len(trainers) - len(local.bends))
     if together < 2:
         return Stack(trainers, reason="the model and its batches are too large for it to pay")
-    return Stack(trainers, make(local), size=together, apart=frozenset(local.bends))
+    apart = frozenset(local.bends) | _idle(local)
+    return Stack(trainers, make(local), size=together, apart=apart)
+
+
+def _idle(local: LocalTraining) -> frozenset[int]:
+    """Returns the clients that take no step, as they have no record and no noise of steps."""
+    empty = {client for client, examples in local.examples.items() if not len(examples)}
+    return frozenset(empty - set(local.plans))

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from securefl.privacy.events import FIT_ROUND, PrivacyEvent, event_from_json
 
 Table = Mapping[str, Any]
+# Keys of [practice] about the inside of an update, on which a claim about clients does not rest.
+_INSIDE_UPDATES = ("sampling", "normaliser", "batches")
 
 
 def once_a_round(round: int) -> range:
@@ -56,6 +58,17 @@ class Case:
         return bool(privacy.get("epsilon", "inf") != "inf")
 
     @property
+    def protects_clients(self) -> bool:
+        """Whether the claim is about whole clients, whose updates are clipped as a whole."""
+        privacy = self.scenario.get("privacy") or {}
+        return bool(privacy.get("unit") == "client")
+
+    @property
+    def tosses_coins(self) -> bool:
+        """Whether each client decides by a coin of its own whether it is in a round."""
+        return (self.scenario.get("cohort") or {}).get("sampling") is not None
+
+    @property
     def has_tickets(self) -> bool:
         """Whether ledgers number trainings by tickets: a buffer takes updates across rounds."""
         return (self.scenario.get("topology") or {}).get("buffer") is not None
@@ -69,8 +82,41 @@ class Case:
 
     @property
     def records(self) -> Sequence[int]:
-        """Declared records of each client; empty where none are declared."""
+        """Declared records of each client; empty without, and where whole clients count."""
+        if self.protects_clients:
+            return ()
         return (self.scenario.get("privacy") or {}).get("records") or ()
+
+    @property
+    def place(self) -> str:
+        """Where noise is added: "local", "distributed" or "central"."""
+        return str((self.scenario.get("privacy") or {}).get("place") or "local")
+
+    @property
+    def clients(self) -> int:
+        """Clients of the federation."""
+        return int(self.scenario["data"].get("clients") or len(self.records))
+
+    @property
+    def is_one_release(self) -> bool:
+        """Whether a client releases once a round: one sum of gradients, or one clipped update."""
+        kind = self.scenario["training"].get("kind")
+        return kind == "clipped_gradient" or self.protects_clients
+
+    def own_rate(self, client: int) -> float | None:
+        """Returns the rate at which the protected unit of a client is in a release.
+
+        Returns:
+            None where it depends on a number of records that is not declared.
+        """
+        if self.protects_clients:
+            return self.scenario["cohort"]["size"] / self.clients if self.tosses_coins else 1.0
+        training = self.scenario["training"]
+        if self.is_one_release:
+            return float(training.get("sample_rate") or 1.0)
+        if client >= len(self.records):
+            return None
+        return min(1.0, float(training["batch"] / self.records[client]))
 
     @property
     def has_noised_fit(self) -> bool:
@@ -85,6 +131,8 @@ class Case:
 
     def practice(self, key: str, usual: Any) -> Any:
         """Returns how the scenario says that training is done, or the usual way."""
+        if self.protects_clients and key in _INSIDE_UPDATES:
+            return usual
         value = (self.scenario.get("practice") or {}).get(key)
         return usual if value is None else value
 

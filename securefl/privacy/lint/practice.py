@@ -15,7 +15,7 @@ def evidence_missing(case: Case) -> str | None:
     is_missing = {
         "its metrics": case.metrics is None,
         "the practice of its training": not all(key in practice for key in PRACTICE_KEYS),
-        "the number of records": not case.records,
+        "the number of records": not case.records and not case.protects_clients,
         "the records of all its rounds": not _has_all_rounds(case),
         "a mechanism that adds noise": not case.has_noise,
         "the past it goes on from": _lacks_past(case),
@@ -113,11 +113,13 @@ def delta_from_batches(case: Case) -> str | None:
 
 
 def delta_too_large(case: Case) -> str | None:
-    """Finds a delta of one over the records, or above."""
-    if not case.has_claim or not case.records:
+    """Finds a delta of one over the protected records or clients, or above."""
+    if not case.has_claim or not (case.records or case.protects_clients):
         return None
     delta = case.scenario["privacy"]["delta"]
-    largest = max(case.records)
-    if delta < 1 / largest:
+    units, protected = "records", max(case.records, default=0)
+    if case.protects_clients:
+        units, protected = "clients", case.scenario["data"]["clients"]
+    if delta < 1 / protected:
         return None
-    return f"delta {delta:g} is not below 1 / {largest}, one over the records"
+    return f"delta {delta:g} is not below 1 / {protected}, one over the {units}"

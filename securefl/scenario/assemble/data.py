@@ -214,8 +214,8 @@ def _rehearsed(scenario: Scenario, data: FederatedData) -> FederatedData:
 def _without_records(scenario: Scenario, data: FederatedData) -> list[int]:
     """Returns the clients that have no record to train on, where that may be said.
 
-    Under DP-SGD a refusal would give the number of records away, and training needs none.
+    Under noise a refusal would give the number of records away, and training needs none.
     """
-    if scenario.facts.trainer.private:
+    if scenario.has_noise:
         return []
     return [index for index, site in enumerate(data.sites) if not len(site.train)]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -82,4 +83,9 @@ def terms_of(scenario: Scenario) -> Terms | None:
     privacy = scenario.privacy
     if privacy is None or not scenario.claims_dp:
         return None
-    return Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)
+    unit: Literal["example", "client"] = "example"
+    neighbours: Literal["add_remove", "replace_one"] = "add_remove"
+    if scenario.protects_clients:
+        unit = "client"
+        neighbours = "add_remove" if scenario.tosses_coins else "replace_one"
+    return Terms(unit, neighbours, privacy.delta, privacy.epsilon, privacy.noise)

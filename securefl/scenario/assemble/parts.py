@@ -8,7 +8,7 @@ An ordinary run calls `assemble`. An audit replaces a part between the two steps
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,9 +20,11 @@ from securefl.learning.algorithms.protocol import Place
 from securefl.learning.device import CPU
 from securefl.learning.plan import LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Trainer
+from securefl.learning.release import Release
 from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
+from securefl.scenario.assemble.client_release import client_releases
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.fisher import fisher_of
 from securefl.scenario.assemble.fit_files import FitFiles
@@ -52,6 +54,7 @@ class Parts(ServerParts):
         stack: trains several of them at once, where the scenario says so.
         ledgers: client -> its ledger, opened; empty where nothing is claimed.
         keeps: folder of what clients keep from round to round; None for memory alone.
+        releases: client -> how its update leaves, where it is protected as a whole.
     """
 
     data: FederatedData
@@ -60,6 +63,7 @@ class Parts(ServerParts):
     stack: Stack
     ledgers: Mapping[int, Ledger]
     keeps: Path | None = None
+    releases: Mapping[int, Release] = field(default_factory=dict)
 
     def at_clients(self) -> dict[int, Trainer]:
         """Returns client -> its trainer, with its half of the algorithm.
@@ -80,6 +84,7 @@ class Parts(ServerParts):
                 personal=pulled.get(client),
                 silent=self.scenario.claims_dp,
                 fisher=fisher_of(self.scenario, client),
+                release=self.releases.get(client),
             )
             trainers[client] = algorithm.at_client(trainer, place)
         return trainers
@@ -154,4 +159,5 @@ def parts(
         stack=make_stack(scenario, local, trainers),
         ledgers=books,
         keeps=keeps,
+        releases=client_releases(scenario, books, server.common_noise, remember),
     )

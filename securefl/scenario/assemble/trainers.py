@@ -236,7 +236,7 @@ def plan_for(
         return plan
     # A fit that harmonises the records is released first, and the claim covers both.
     fit = scenario.data.fit
-    noise = _calibrated(
+    noise = calibrated(
         privacy.epsilon,
         plan.sample_rate,
         plan.steps * scenario.facts.trainings,
@@ -247,7 +247,7 @@ def plan_for(
     return plan.with_noise(noise)
 
 
-def _calibrated(
+def calibrated(
     epsilon: float,
     sample_rate: float,
     steps: int,

@@ -27,7 +27,19 @@ def check_model(declared: Declaration, facts: Facts) -> None:
         check_norms(facts.model, declared.model.name)
     else:
         _check_batches(declared, facts)
+    if declared.protects_clients:
+        _check_statistics(declared, facts)
     _check_weights(declared, facts)
+
+
+def _check_statistics(declared: Declaration, facts: Facts) -> None:
+    """Checks that no statistics of records are part of updates that are clipped as a whole."""
+    for layer in batch_norms(facts.model):
+        raise ScenarioError(
+            f"model: {declared.model.name} has a batch norm, {layer!r}, and its running "
+            "statistics are no part of updates that are clipped as a whole (privacy.unit = "
+            "'client'): set model.batch_norm = \"group\""
+        )
 
 
 def _check_batches(declared: Declaration, facts: Facts) -> None:

@@ -90,8 +90,15 @@ def check_sum(declared: Declaration, facts: Facts) -> None:
     if facts.channel.lossy and clip is not None and clip < longest:
         raise ScenarioError(
             f"channel.clip = {clip:g} would cut updates off, whose coordinates may be {longest:g}: "
-            "that is training.clip / training.sample_rate; raise channel.clip"
+            f"{_length_words(declared)}; raise channel.clip"
         )
+
+
+def _length_words(declared: Declaration) -> str:
+    """Returns what bounds an update, in the keys of the scenario."""
+    if not declared.protects_clients:
+        return "that is training.clip / training.sample_rate"
+    return "that follows from training.clip and, with coins, from cohort.size"
 
 
 def _longest_update(declared: Declaration, facts: Facts) -> float:

@@ -42,7 +42,7 @@ def _check_claim(declared: Declaration, privacy: Privacy, facts: Facts) -> None:
             f"privacy.epsilon must be from 0.01 to 100, got {privacy.epsilon:g}; "
             "inf runs without a claim"
         )
-    if not facts.trainer.private:
+    if not declared.has_noise:
         _check_no_noise(declared, privacy)
     if privacy.records is not None and len(privacy.records) != facts.clients:
         raise ScenarioError(

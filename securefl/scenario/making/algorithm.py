@@ -1,10 +1,12 @@
 """The algorithm of a scenario and the schedule of its learning rate."""
 
+from securefl.learning.algorithms.client_level import AdaptiveClientLevel, ClientLevel
 from securefl.learning.algorithms.protocol import Algorithm, Terms
 from securefl.learning.options import Schedule
 from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.making.keys import with_keys
+from securefl.scenario.training_table import Training
 
 
 def algorithm_of(declared: Declaration, terms: Terms) -> Algorithm:
@@ -14,11 +16,21 @@ def algorithm_of(declared: Declaration, terms: Terms) -> Algorithm:
         ValueError: it needs public weights, and clients report theirs.
     """
     training = declared.training
+    if declared.protects_clients:
+        return _of_clients(training, terms)
     entry = catalog.ALGORITHMS[training.algorithm or catalog.DEFAULT_ALGORITHM]
     # Where clients take no steps of their own, nothing can be added to them.
     of_sums = catalog.TRAINERS[training.kind].server
     make = with_keys(of_sums or entry.make, training.model_dump(exclude_none=True))
     algorithm: Algorithm = make(terms)
+    return algorithm
+
+
+def _of_clients(training: Training, terms: Terms) -> Algorithm:
+    """Returns both halves where updates are protected as a whole."""
+    given = training.model_dump(exclude_none=True)
+    make = AdaptiveClientLevel if training.clip_quantile is not None else ClientLevel
+    algorithm: Algorithm = with_keys(make, given)(terms)
     return algorithm
 
 
