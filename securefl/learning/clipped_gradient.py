@@ -185,7 +185,7 @@ def clipped_gradient_trainers(local: LocalTraining) -> dict[int, Trainer]:
     """Returns client -> its training by one clipped-gradient sum a round, on one shared model."""
     sums = sums_of(local)
     trainers: dict[int, Trainer] = {}
-    for client, examples in local.examples.items():
+    for client, examples in local.prepared.items():
         plan = local.plans[client]
         if not isinstance(plan, SumPlan):
             raise TypeError(f"client {client} needs a SumPlan, got {type(plan).__name__}")

@@ -6,12 +6,14 @@ import (Opacus).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from torch import nn
 
 from securefl.data.task import Examples, Task
 from securefl.learning.algorithms.corrections import Corrections
+from securefl.learning.models.scattering.remembered import prepared
 from securefl.learning.options import USUAL, StepOptions
 from securefl.learning.protocol import Bend
 from securefl.privacy.events import PrivacyEvent, SampledGaussian
@@ -184,6 +186,14 @@ class LocalTraining:
         if client in self.plans:
             return self.plans[client].steps
         return steps_a_round(len(self.examples[client]), batch=self.batch, epochs=self.epochs)
+
+    @cached_property
+    def prepared(self) -> Mapping[int, Examples]:
+        """Client -> its training records as the model's trained part reads them, see `prepared`."""
+        return {
+            client: Examples(prepared(self.model, self.task, features), labels)
+            for client, (features, labels) in self.examples.items()
+        }
 
     @property
     def records(self) -> dict[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from securefl.scenario import catalog
+from securefl.scenario.automatic import leaves_something
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import Entry
 from securefl.scenario.facts import Facts
@@ -26,6 +27,8 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
     # None says the same as False and leaves the names of other cells as they are.
     values["data"]["grouped"] = facts.data_set.grouped or None
     values["model"]["weights_sha256"] = facts.weights_digest
+    if leaves_something(declared.model):
+        values["model"] |= {"name": facts.architecture.name, **facts.architecture.parameters}
     values["channel"] |= {"min_cohort": facts.min_cohort, **facts.channel_options}
     if declared.weights == "reported" and facts.channel.bounds_weights:
         values["channel"]["max_weight"] = facts.max_weight
