@@ -7,7 +7,7 @@ import (Opacus).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -78,7 +78,7 @@ class DpPlan:
         """Divisor of the noisy sum: the expected batch, sample_rate x records."""
         return min(self.batch, self.records)
 
-    def with_noise(self, noise_multiplier: float) -> "DpPlan":
+    def with_noise(self, noise_multiplier: float) -> Self:
         """Returns the same plan with another noise multiplier."""
         return replace(self, noise_multiplier=noise_multiplier)
 
@@ -112,7 +112,7 @@ class SumPlan(DpPlan):
     release: PrivacyEvent | None = None
 
     @classmethod
-    def of(cls, records: int, *, clip: float, rate: float | None) -> "SumPlan":
+    def of(cls, records: int, *, clip: float, rate: float | None) -> Self:
         """Returns the plan without noise; a rate of None takes every record."""
         expected = records if rate is None else max(1, round(rate * records))
         return cls(records, expected, 1, clip, noise_multiplier=0.0, rate=rate or 1.0)

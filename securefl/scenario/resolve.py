@@ -49,8 +49,7 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
         values["topology"] |= {"inner_rounds": len(facts.numbers_of(0)), "top": top}
     for table, entry in _choices(facts, values):
         _fill_in(table, entry)
-    for key in without_effect(facts):
-        del values["training"][key]
+    _drop_keys(values["training"], facts)
     if facts.buffer is None:
         # Keys that are off leave no trace: cells keep the form that they have always had.
         cohort = {} if declared.cohort is None else declared.cohort.model_dump(exclude_none=True)
@@ -66,6 +65,12 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
 def without_effect(facts: Facts) -> tuple[str, ...]:
     """Returns the keys of [training] that are refused, although they have defaults."""
     return ("batch", "epochs") if facts.trainer.one_sum else ()
+
+
+def _drop_keys(training: dict[str, Any], facts: Facts) -> None:
+    """Removes the defaults of keys that are refused, so that the values can be read again."""
+    for key in without_effect(facts):
+        del training[key]
 
 
 def _skew(declared: Declaration, facts: Facts) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from securefl.channels.protocol import View
 from securefl.errors import ScenarioError
 from securefl.federation.values import unnoised
 from securefl.privacy.accounting.epsilon import epsilon
-from securefl.privacy.events import DiscreteGaussianSum, SampledGaussian
+from securefl.privacy.events import DiscreteGaussianSum, PrivacyEvent, SampledGaussian
 from securefl.privacy.past import NO_PAST, Past
-from securefl.rng import seeded_keystream
+from securefl.rng import Keystream, seeded_keystream
 from securefl.runs.names import cell_hash
 from securefl.scenario.assemble.central import (
     central_noise,
@@ -166,7 +166,7 @@ def test_without_a_claim_no_noise_is_added_anywhere() -> None:
         assert central_noise(free, 0.0, seeded) is unnoised
 
 
-def seeded(purpose: str, client: int, round: int) -> object:
+def seeded(purpose: str, client: int, round: int) -> Keystream:
     return seeded_keystream(7, purpose, client, round)
 
 
@@ -177,13 +177,13 @@ def test_a_given_multiplier_is_used_as_it_is() -> None:
 
 def test_clients_with_the_most_behind_them_decide_about_the_noise_of_all() -> None:
     checked = scenario(CENTRAL)
-    spent = {SampledGaussian(1.0, 5.0, 1): 20}
+    spent: dict[PrivacyEvent, int] = {SampledGaussian(1.0, 5.0, 1): 20}
     past = Past(("0" * 64,), tuple(spent.items()))
     origin = Origin(torch.zeros(1), {2: past})
     alone = noise_of_sums(checked, None, fresh)
     after = noise_of_sums(checked, origin, fresh)
     assert after > alone
-    total = {**spent, checked.facts.release(after): 30}
+    total: dict[PrivacyEvent, int] = {**spent, checked.facts.release(after): 30}
     assert 7.9 < epsilon(total, delta=1e-5) <= 8.0
 
 
