@@ -9,13 +9,15 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from securefl.channels.masking.agreement import MAX_BLOCK, Agreement
+from securefl.channels.masking.agreement import MAX_BLOCK, Agreement, blocks_for, threshold_for
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.noise import SumNoise, Sums, sized
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.channels.protocol import ClientUpdate, Packet
+from securefl.privacy.noise.shares import NoiseShares
 from securefl.rng import seeded_keystream
 
 _MODEL_HASH = bytes(32)
@@ -24,7 +26,16 @@ _MODEL_HASH = bytes(32)
 class Session:
     """A masked session, played stage by stage."""
 
-    def __init__(self, clients: int, words: int, *, ring: int = 32) -> None:
+    def __init__(
+        self, clients: int, words: int, *, ring: int = 32, noise: NoiseShares | None = None
+    ) -> None:
+        most = min(clients, MAX_BLOCK)
+        code = FixedPoint(ring, 8.0, "stochastic", most=most)
+        share: SumNoise | None = None
+        if noise is not None:
+            least = threshold_for(clients // blocks_for(clients), corrupt=1)
+            sums = Sums(words, most, honest=max(least, 3) - 1, number=blocks_for(clients))
+            share, code = sized(noise, sums, ring=ring, rounding="stochastic")
         server = Identity.generate()
         self.identities = {client: Identity.generate() for client in range(clients)}
         self.terms = Agreement(
@@ -32,7 +43,7 @@ class Session:
             roster={client: identity.public for client, identity in self.identities.items()},
             server=server.public,
             d=words,
-            code=FixedPoint(ring, 8.0, "stochastic", most=min(clients, MAX_BLOCK)),
+            code=code,
             corrupt=1,
             cohort=clients,
             rounds=1,
@@ -40,12 +51,14 @@ class Session:
             max_weight=1,
             weights=dict.fromkeys(range(clients), 1),
             beacon=secrets.token_bytes(32),
+            noise=share,
         )
         self.server = MaskedServer(server, self.terms)
         self.clients = {client: self._client(client) for client in range(clients)}
         delta = np.random.default_rng(1).standard_normal(words, dtype=np.float32)
         # All clients send the same numbers, so that the true sum is known without keeping rows.
-        self.update = ClientUpdate(torch.from_numpy(delta), 1, None, _MODEL_HASH)
+        spent = None if share is None else share.event
+        self.update = ClientUpdate(torch.from_numpy(delta), 1, spent, _MODEL_HASH)
         self.server.begin(0, tuple(self.clients), _MODEL_HASH)
 
     def _client(self, client: int) -> MaskedClient:

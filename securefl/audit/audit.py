@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from securefl.audit.bounds import Claim
-from securefl.audit.exposure.exposures import NO_SIGHT, exposures
+from securefl.audit.exposure.exposures import NO_SIGHT, NO_STEPS, exposures
 from securefl.audit.exposure.look import MAX_ROUNDS
 from securefl.audit.exposure.result import Exposure
 from securefl.audit.findings import Findings
@@ -30,6 +30,7 @@ from securefl.audit.recorded import booked, open_run, same_run
 from securefl.audit.replays import Replays
 from securefl.audit.request import ALL, AuditRequest
 from securefl.audit.shadows import train_shadows
+from securefl.audit.sum_noise import sum_noise_lines
 from securefl.audit.threats import ANSWERS, THREATS, threat
 from securefl.audit.verdicts import overall
 from securefl.data.download import OnBytes, quiet
@@ -213,6 +214,8 @@ def _canaries(inquiry: Inquiry, replays: Replays) -> list[Line]:
 
 
 def _inside(inquiry: Inquiry, replays: Replays) -> list[Line]:
+    if inquiry.scenario.facts.trainer.one_sum:
+        return _of_sums(inquiry, replays)
     why = why_unseen(inquiry)
     if why:
         return unseen(why)
@@ -223,10 +226,21 @@ def _inside(inquiry: Inquiry, replays: Replays) -> list[Line]:
     return inside_lines(inquiry, run, replays.knowledge(inquiry, run.played))
 
 
+def _of_sums(inquiry: Inquiry, replays: Replays) -> list[Line]:
+    """Lines on the mechanism where clients take no steps that could be watched."""
+    try:
+        run = replays.canaries
+    except ValueError as reason:  # the model has too few coordinates
+        return unseen(str(reason))
+    return sum_noise_lines(inquiry, run, replays.knowledge(inquiry, run.played))
+
+
 def _exposed(inquiry: Inquiry, stage: _Stage) -> list[Exposure]:
     """What the updates of the first rounds reveal of the records behind them."""
     if not inquiry.sees_updates:
         return [NO_SIGHT]
+    if inquiry.scenario.facts.trainer.one_sum:
+        return [NO_STEPS]
     rounds = min(MAX_ROUNDS, inquiry.scenario.rounds)
     stage.say(f"what updates show: the first {rounds} rounds again")
     look = stage.replays.look(inquiry)

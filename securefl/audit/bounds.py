@@ -70,7 +70,8 @@ def canary_scores(knowledge: Knowledge, canaries: Canaries) -> Tensor | None:
     The score sums, over the rounds, how far the target was seen to move along the canary. An
     adversary that has nothing but the final model takes that model. One that sees all updates of
     the target by themselves subtracts what the other records did to them: the adversary of
-    differential privacy knows all records but one.
+    differential privacy knows all records but one. So does one that sees sums under noise that is
+    added to whole sums, and updates of the other clients with it.
 
     Returns:
         (m,); None where nothing is seen that moves with the canaries.
@@ -79,9 +80,24 @@ def canary_scores(knowledge: Knowledge, canaries: Canaries) -> Tensor | None:
     if not moves:
         return None if knowledge.final is None else canaries.scores(knowledge.final)
     total = torch.stack([canaries.scores(moved) for moved in moves]).sum(dim=0)
-    if not sees_all(knowledge, canaries):
-        return total
-    return total - torch.stack([canaries.scores(update) for update in canaries.others]).sum(dim=0)
+    if sees_all(knowledge, canaries):
+        own = [canaries.scores(update) for update in canaries.others]
+        return total - torch.stack(own).sum(dim=0)
+    if canaries.known:
+        return total - _known_of_sums(knowledge, canaries)
+    return total
+
+
+def _known_of_sums(knowledge: Knowledge, canaries: Canaries) -> Tensor:
+    """Returns (m,), what sums hold at the canaries except for these and noise of the sums.
+
+    It is 0 for a sum whose weights are unknown.
+    """
+    known = torch.zeros(len(canaries), dtype=torch.float64)
+    for sight in knowledge.moves:
+        for client, count in (sight.counts or {}).items():
+            known -= count * canaries.signs * canaries.known[client][sight.round]
+    return known
 
 
 def sees_all(knowledge: Knowledge, canaries: Canaries) -> bool:

@@ -1,21 +1,16 @@
 """Canaries in DP-SGD: records known by their gradients alone, which an audit puts in and seeks."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
 from securefl.learning.clipping.arithmetic import clip_factors
 from securefl.learning.clipping.recorder import BatchGradients
-from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer
+from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.options import USUAL, StepOptions
 from securefl.learning.plan import DpPlan, OnOwnStep, unseen
 from securefl.learning.protocol import Trained
 from securefl.rng import Keystream
-from securefl.scenario.assemble.parts import Parts
-from securefl.scenario.assemble.trainers import build_model
 
 MAX_CANARIES = 10_000  # of one run
 MIN_COORDINATES = 1000  # of a model; fewer leave room for too few canaries
@@ -41,6 +36,8 @@ class Canaries:
         norm: of each gradient.
         others: (d,) for each call of training: what the other records did to the update. Empty
             where the optimizer mixes the steps, so that nobody can take them apart.
+        known: client -> round -> (m,), its update at the canaries, without theirs and without
+            noise. Empty where clients add noise of their own.
 
     Raises:
         ValueError: the model has too few coordinates.
@@ -62,6 +59,7 @@ class Canaries:
         self.inside = torch.from_numpy(stream.bernoulli(count, probability=0.5))
         self.norm = norm
         self.others: list[Tensor] = []
+        self.known: dict[int, dict[int, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.coordinates)
@@ -152,26 +150,3 @@ class CanaryDpSgd(DpSgd):
         places = chosen[chosen >= len(examples)] - len(examples)
         rows = self._canaries.gradients(places, len(self._real))
         return real.joined(self.by_parameter(rows))
-
-
-def with_canaries(parts: Parts, canaries: Mapping[int, Canaries]) -> Parts:
-    """Returns the same parts, with canaries among the records of some clients.
-
-    Args:
-        parts: of a scenario that trains with DP-SGD.
-        canaries: client -> the canaries that enter its training.
-
-    Raises:
-        TypeError: a client trains in another way, which no canary can enter.
-    """
-    scenario, task = parts.scenario, parts.data.task
-    trainers = dict(parts.trainers)
-    for client, records in canaries.items():
-        trainer = trainers[client]
-        if not isinstance(trainer, DpSgdTrainer):
-            raise TypeError(f"canaries enter DP-SGD only, client {client} trains in another way")
-        # A model of its own: Opacus hooks into it, and the other clients share theirs.
-        model = build_model(scenario, task)
-        machine = records.machine(model, task, lr=parts.local.lr, options=parts.local.options)
-        trainers[client] = trainer.on(machine)
-    return replace(parts, trainers=trainers)

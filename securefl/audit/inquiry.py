@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from securefl.audit.bounds import Claim
+from securefl.audit.covered import check_helpers, sees_before_noise
 from securefl.audit.knowledge import Watcher, Watching
 from securefl.audit.replay import Replay
 from securefl.audit.threats import EVERYWHERE, SERVER, ThreatModel, adversaries_in, threat
@@ -71,6 +72,7 @@ class Inquiry:
                 f"--colluders: {self.colluders} of {clients} clients cannot look at another one; "
                 f"at least 1, at most {clients - 1}"
             )
+        check_helpers(self.scenario, self.threat, self.colluders)
         labels = _unfit_labels(self.scenario.facts.task)
         if labels is not None:
             raise ScenarioError(f"the records bear {labels}, which no attack here is made for")
@@ -219,6 +221,9 @@ def misfit(scenario: Scenario, adversary: str) -> str:
             f"no audit looks at data.harmonise with {scenario.data.fit.name}, which its shadows "
             "would have to fit again: take the step away"
         )
+    uncovered = sees_before_noise(scenario, adversary)
+    if uncovered:
+        return uncovered
     if kind not in threat(adversary).fits:
         return (
             f"--adversary: with topology = {kind!r} nobody is {adversary!r}; use one of "
@@ -266,6 +271,10 @@ def shadow_scenarios(inquiry: Inquiry, count: int) -> dict[int, Scenario]:
     cohort = {"size": inquiry.scenario.cohort_size}
     simple = {"channel": {"kind": "plain"}, "simulate": simulate, "cohort": cohort}
     values = {**resolved, **simple}
+    privacy = resolved["privacy"]
+    if privacy is not None and privacy["place"] == "distributed":
+        # Shares of noise add up in a masked channel only; central noise is as large as what counts.
+        values["privacy"] = {**privacy, "place": "central"}
     plain = make_scenario(values)
     # Seeds 2 s and 2 s + 1 are the audited rehearsal and its complement: no shadow repeats them.
     first = 2 * inquiry.seed + 2

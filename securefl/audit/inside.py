@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from securefl.audit.canaries import LOUDNESS, with_canaries
+from securefl.audit.canaries import LOUDNESS
 from securefl.audit.inquiry import Inquiry, OnRound
 from securefl.audit.knowledge import Knowledge
 from securefl.audit.lines import Line
 from securefl.audit.mechanism import Inside, mechanism_lines, unseen
+from securefl.audit.planting import with_canaries
 from securefl.audit.replay import Replay, replay
 from securefl.audit.threats import ANSWERS
 from securefl.audit.watched import Probes

@@ -11,11 +11,12 @@ from torch import Tensor
 
 import attacks
 from securefl.audit.bounds import Claim, canary_scores
-from securefl.audit.canaries import LOUDNESS, Canaries, with_canaries
+from securefl.audit.canaries import LOUDNESS, Canaries
 from securefl.audit.inquiry import Inquiry, OnRound
 from securefl.audit.knowledge import Knowledge
 from securefl.audit.lines import FALSE_POSITIVE_RATES, Line, Verdict
 from securefl.audit.membership import RMIA, Question, Shadows, membership_scores
+from securefl.audit.planting import with_canaries
 from securefl.audit.replay import Replay, replay
 from securefl.audit.verdicts import Scored, canary_line, membership_line
 from securefl.data.rehearsal import Pool, drawn

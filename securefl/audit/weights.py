@@ -32,6 +32,9 @@ def weights_in_step(weights: Mapping[int, int], facts: Facts) -> dict[int, float
     # A pre-filter or a rule that is not linear picks or mixes rows by their values.
     if facts.prefilters or not facts.rule.entry.linear:
         return None
+    # The server of one sum a round takes a step of gradient descent along it.
+    if facts.trainer.one_sum:
+        return None
     # Momentum or a learning rate other than 1 makes the step something else than the mean.
     if not facts.step.entry.adds_estimate(facts.step.parameters):
         return None

@@ -6,7 +6,7 @@ weights N_k is the sum over all records / (q N), whichever site holds a record.
 """
 
 import copy
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -35,11 +35,11 @@ class GradientSums(Protocol):
 
     device: torch.device
 
-    def prepared(self, examples: Examples) -> Examples | Rows:
-        """Returns the records in the form that `clipped_sum` reads fastest."""
+    def prepared(self, examples: Examples) -> Any:
+        """Returns the records in the form that `clipped_sum` reads fastest, with their length."""
 
     def clipped_sum(
-        self, weights: Tensor, records: Examples | Rows, chosen: Tensor | None, *, clip: float
+        self, weights: Tensor, records: Any, chosen: Tensor | None, *, clip: float
     ) -> Tensor:
         """Returns (d,) float64, the sum of the clipped gradients of some records at weights."""
 
@@ -95,6 +95,10 @@ class ModelSums:
 class ClippedGradientTrainer:
     """One clipped-gradient sum a round over one client's records.
 
+    Attributes:
+        sums: of the shared model.
+        plan: this client's public constants.
+
     Args:
         sums: of the shared model.
         examples: this client's records.
@@ -120,9 +124,9 @@ class ClippedGradientTrainer:
         stream_for: StreamFor,
         on_step: OnStep = unseen,
     ) -> None:
-        self._sums = sums
+        self.sums = sums
         self._examples = examples
-        self._records: Examples | Rows | None = None
+        self._records: Any = None  # as the sums prepare them, once
         self.plan = plan
         self._client = client
         self._stream_for = stream_for
@@ -135,12 +139,12 @@ class ClippedGradientTrainer:
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
         """Returns minus the mean clipped gradient at weights (d,), with noise, and its cost."""
-        plan, device = self.plan, self._sums.device
+        plan, device = self.plan, self.sums.device
         if self._records is None:
-            self._records = self._sums.prepared(self._examples)
+            self._records = self.sums.prepared(self._examples)
         dropout = self._stream_for("dropout", self._client, round)
         with random_layers(dropout, device), full_precision(device):
-            total = self._sums.clipped_sum(
+            total = self.sums.clipped_sum(
                 weights, self._records, self._chosen(round), clip=plan.clip
             )
         total = projected(total, plan.length)
@@ -156,8 +160,19 @@ class ClippedGradientTrainer:
         if self.plan.rate == 1:
             return None
         coins = self._stream_for("poisson", self._client, round)
-        drawn = coins.bernoulli(len(self._examples), probability=self.plan.rate)
+        drawn = coins.bernoulli(len(self._records), probability=self.plan.rate)
         return torch.from_numpy(drawn.nonzero()[0])
+
+    def with_sums(self, sums: GradientSums) -> "ClippedGradientTrainer":
+        """Returns a trainer of the same client and records whose sums another object adds up."""
+        return type(self)(
+            sums,
+            self._examples,
+            self.plan,
+            client=self._client,
+            stream_for=self._stream_for,
+            on_step=self._on_step,
+        )
 
 
 def projected(total: Tensor, length: float) -> Tensor:
@@ -170,7 +185,7 @@ def clipped_gradient_trainers(local: LocalTraining) -> dict[int, Trainer]:
     """Returns client -> its training by one clipped-gradient sum a round, on one shared model."""
     sums = sums_of(local)
     trainers: dict[int, Trainer] = {}
-    for client, examples in local.examples.items():
+    for client, examples in local.prepared.items():
         plan = local.plans[client]
         if not isinstance(plan, SumPlan):
             raise TypeError(f"client {client} needs a SumPlan, got {type(plan).__name__}")

@@ -278,5 +278,5 @@ def dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
             stream_for=local.stream_for,
             on_step=local.on_step,
         )
-        for client, examples in local.examples.items()
+        for client, examples in local.prepared.items()
     }

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
 from securefl.learning.device import device_of, full_precision
+from securefl.learning.models.scattering.remembered import prepared
 from securefl.learning.protocol import Metrics
 from securefl.learning.regression import measure_targets
 
@@ -36,7 +37,7 @@ def predict(model: nn.Module, task: Task, features: Tensor) -> Tensor:
     device = device_of(model)
     with torch.no_grad(), full_precision(device):
         answers = []
-        for part in torch.split(features, RECORDS_AT_A_TIME):
+        for part in torch.split(prepared(model, task, features), RECORDS_AT_A_TIME):
             outputs = model(task.inputs(part.to(device)))
             answers.append(read(outputs.cpu()))
         return torch.cat(answers)

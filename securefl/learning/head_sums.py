@@ -5,7 +5,6 @@ features with a 1 for the bias. So norms cost no gradient, and a sum is one prod
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,11 @@ from securefl.data.task import Examples, Task
 from securefl.learning.clipping.arithmetic import clip_factors, squared_norms
 from securefl.learning.clipping.gradients import Outer
 from securefl.learning.device import device_of
+from securefl.learning.models.scattering.features import FixedFeatures
 from securefl.learning.options import StepOptions
 
+# Layers without parameters that treat each record by itself, in the same way each time.
+FIXED = (nn.Flatten, FixedFeatures)
 NUMBERS_A_BLOCK = 2**21  # of features that go through both products while they are in the cache
 MAX_KEPT_NUMBERS = 2**27  # of a client's features that stay in memory from round to round
 
@@ -47,8 +49,7 @@ class Rows:
 def linear_head(model: nn.Module) -> nn.Linear | None:
     """Returns the linear layer of a model that is nothing else, except for fixed features.
 
-    Layers before it must only reshape, or say by an attribute `fixed_features` that they treat each
-    record by itself, in the same way each time.
+    Layers before it treat each record by itself, in the same way each time.
     """
     layers = list(model) if isinstance(model, nn.Sequential) else [model]
     *before, layer = layers or [model]
@@ -56,10 +57,9 @@ def linear_head(model: nn.Module) -> nn.Linear | None:
         return None
     if not (layer.weight.requires_grad and layer.bias.requires_grad):
         return None
-    fixed = all(type(part) is nn.Flatten or hasattr(part, "fixed_features") for part in before)
-    trains = any(p.requires_grad for part in before for p in part.parameters())
-    hooked: Any = [part for part in layers if part._forward_hooks or part._forward_pre_hooks]
-    return layer if fixed and not trains and not hooked else None
+    is_fixed = all(type(part) in FIXED for part in before)
+    is_hooked = any(part._forward_hooks or part._forward_pre_hooks for part in layers)
+    return layer if is_fixed and not is_hooked else None
 
 
 class HeadSums:

@@ -6,12 +6,14 @@ import (Opacus).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
 
 from torch import nn
 
 from securefl.data.task import Examples, Task
 from securefl.learning.algorithms.corrections import Corrections
+from securefl.learning.models.scattering.remembered import prepared
 from securefl.learning.options import USUAL, StepOptions
 from securefl.learning.protocol import Bend
 from securefl.privacy.events import PrivacyEvent, SampledGaussian
@@ -76,7 +78,7 @@ class DpPlan:
         """Divisor of the noisy sum: the expected batch, sample_rate x records."""
         return min(self.batch, self.records)
 
-    def with_noise(self, noise_multiplier: float) -> "DpPlan":
+    def with_noise(self, noise_multiplier: float) -> Self:
         """Returns the same plan with another noise multiplier."""
         return replace(self, noise_multiplier=noise_multiplier)
 
@@ -110,7 +112,7 @@ class SumPlan(DpPlan):
     release: PrivacyEvent | None = None
 
     @classmethod
-    def of(cls, records: int, *, clip: float, rate: float | None) -> "SumPlan":
+    def of(cls, records: int, *, clip: float, rate: float | None) -> Self:
         """Returns the plan without noise; a rate of None takes every record."""
         expected = records if rate is None else max(1, round(rate * records))
         return cls(records, expected, 1, clip, noise_multiplier=0.0, rate=rate or 1.0)
@@ -184,6 +186,14 @@ class LocalTraining:
         if client in self.plans:
             return self.plans[client].steps
         return steps_a_round(len(self.examples[client]), batch=self.batch, epochs=self.epochs)
+
+    @cached_property
+    def prepared(self) -> Mapping[int, Examples]:
+        """Client -> its training records as the model's trained part reads them, see `prepared`."""
+        return {
+            client: Examples(prepared(self.model, self.task, features), labels)
+            for client, (features, labels) in self.examples.items()
+        }
 
     @property
     def records(self) -> dict[int, int]:

@@ -143,5 +143,5 @@ def sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
             options=local.options,
             on_step=local.on_step,
         )
-        for client, examples in local.examples.items()
+        for client, examples in local.prepared.items()
     }

@@ -8,13 +8,30 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from securefl.errors import LedgerError
 from securefl.privacy.events import PrivacyEvent, ReleaseId, event_from_json
 
 # The head of a ledger without lines.
 GENESIS = "0" * 64
+
+
+class Promise(NamedTuple):
+    """What a ledger's events protect; epsilons of different promises cannot be added.
+
+    Attributes:
+        unit: the protected unit, "example" or "client".
+        neighbours: which data sets count as neighbours, "add_remove" or "replace_one".
+    """
+
+    unit: str
+    neighbours: str
+
+    def __str__(self) -> str:
+        """The promise in words."""
+        change = "replaced" if self.neighbours == "replace_one" else "added or removed"
+        return f"one {self.unit} {change}"
 
 
 def chain(previous: str, body: Mapping[str, object]) -> tuple[bytes, str]:
@@ -126,6 +143,14 @@ def noise_of(entries: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     noise = (entries[0].get("terms") or {}).get("noise")
     return None if noise is None else str(noise)
+
+
+def promise_of(entries: Sequence[Mapping[str, Any]]) -> Promise | None:
+    """Returns the unit and the neighbours that a ledger is about; None where it is empty."""
+    if not entries:
+        return None
+    terms = entries[0].get("terms") or {}
+    return Promise(str(terms.get("unit")), str(terms.get("neighbours")))
 
 
 def seeded_mark(noise: str, earlier: Sequence[str]) -> str:

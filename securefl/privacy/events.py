@@ -5,6 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
+# No sum has more clients; tau is a sum over all of them.
+MAX_SHARES = 2**16
+# Fields of an event that are whole numbers.
+COUNTS = ("steps", "shares", "dimension")
+
 
 @dataclass(frozen=True, order=True)
 class SampledGaussian:
@@ -49,7 +54,7 @@ class DiscreteGaussianSum:
         sigma: root of the summed squared parameters of the shares that count, > 0.
         sensitivity: the L2 distance that one protected unit can move the rounded sum, > 0.
         granularity: distance of two neighbouring points of the grid, > 0.
-        shares: number of shares that count, >= 1.
+        shares: number of shares that count, 1 to `MAX_SHARES`.
         dimension: coordinates of the sum, >= 1.
         tau: what a coordinate of the sum of shares may differ from one discrete Gaussian; at least
             `sum_gap` of share and shares.
@@ -80,6 +85,8 @@ class DiscreteGaussianSum:
         for name in ("shares", "dimension", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.shares > MAX_SHARES:
+            raise ValueError(f"shares must be <= {MAX_SHARES}, got {self.shares}")
         least = sum_gap(self.share, self.shares)
         # A ledger's line is read back from decimals, which may round the last digit.
         if not least * (1 - 1e-9) <= self.tau < math.inf:
@@ -153,6 +160,10 @@ def event_from_json(fields: Mapping[str, Any]) -> PrivacyEvent:
         TypeError: a field is missing, unknown or of another type.
         ValueError: a value is outside its range.
     """
+    for name, value in fields.items():
+        # A true value passes for a 1, and a fraction of a share for less noise than it is.
+        if isinstance(value, bool) or (name in COUNTS and not isinstance(value, int)):
+            raise TypeError(f"{name} of an event cannot be {value!r}")
     kind = DiscreteGaussianSum if "granularity" in fields else SampledGaussian
     return kind(**fields)
 

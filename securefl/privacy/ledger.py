@@ -10,7 +10,7 @@ from securefl.errors import BudgetExceeded, LedgerError
 from securefl.files import DurableLines, cut_to
 from securefl.privacy.accounting.allowance import MAX_COUNT, largest_count
 from securefl.privacy.accounting.epsilon import epsilon
-from securefl.privacy.chain import GENESIS, chain, entry_after
+from securefl.privacy.chain import GENESIS, Promise, chain, entry_after
 from securefl.privacy.events import (
     PrivacyEvent,
     ReleaseId,
@@ -28,7 +28,8 @@ class Terms(NamedTuple):
 
     Attributes:
         unit: the protected unit, one training example or one client.
-        neighbours: which data sets count as neighbours.
+        neighbours: which data sets count as neighbours: a unit added or removed, or replaced by
+            another. The sensitivity in the events of a ledger is for these.
         delta: in (0, 1).
         budget: an epsilon, inf allowed.
         noise: where the noise comes from.
@@ -51,7 +52,11 @@ class Ledger:
         - Opening the file detects a line that was edited, removed or re-ordered. `require_head`,
           with a head that was written elsewhere, detects a cut at the end. The hashes have no key:
           somebody who may write both files can rewrite both.
-        - A reservation that is never settled still counts in full.
+        - A reservation that is never settled still counts in full. A sum with shares of noise is
+          reserved at the fewest shares that its channel opens it with, and settling never lowers
+          that: a server that reports survivors falsely changes nothing.
+        - The event of a release may depend on what earlier ones showed: `renyi` says which theorem
+          covers that.
         - A write that failed raises and books nothing. Its remains are cut off before the next
           line, and count if the file is opened again before that.
 
@@ -63,11 +68,12 @@ class Ledger:
 
     Raises:
         LedgerError: the file does not chain, was kept under other terms, or continues something
-            else.
+            else; or the past protects another unit or other neighbours.
     """
 
     def __init__(self, path: Path, terms: Terms, before: Past = NO_PAST) -> None:
         self.terms = terms
+        before.require(Promise(terms.unit, terms.neighbours), path.name)
         self.before = before
         self._path = path
         self._events: Counter[PrivacyEvent] = Counter(dict(before.events))
@@ -173,8 +179,14 @@ class Ledger:
 
         Raises:
             BudgetExceeded: one more event would cost more than the budget; nothing was written.
-            LedgerError: release_id was booked with another event.
+            LedgerError: release_id was booked with another event, or the event is amplified by
+                sampling and a replaced unit is not.
         """
+        if self.terms.neighbours == "replace_one" and event.sample_rate < 1:
+            raise LedgerError(
+                f"client {release_id.client}: the event of round {release_id.round} counts on"
+                " sampling, which is proven for a unit added or removed, not for one replaced"
+            )
         booked = self._booked.get(release_id)
         if booked is not None:
             if booked != event:

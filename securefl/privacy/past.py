@@ -4,7 +4,15 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from securefl.privacy.chain import GENESIS, earlier, read_entries, seeded_before
+from securefl.errors import LedgerError
+from securefl.privacy.chain import (
+    GENESIS,
+    Promise,
+    earlier,
+    promise_of,
+    read_entries,
+    seeded_before,
+)
 from securefl.privacy.events import PrivacyEvent, event_from_json, event_to_json, in_order
 
 
@@ -16,16 +24,31 @@ class Past(NamedTuple):
         events: everything that the earlier ledgers booked, and how often.
         seeded: the earlier runs whose noise came from a seed. The mark goes from ledger to ledger
             and is never lost.
+        promise: unit and neighbours of the earlier ledger; None where it is empty.
     """
 
     heads: tuple[str, ...]
     events: tuple[tuple[PrivacyEvent, int], ...]
     seeded: tuple[str, ...] = ()
+    promise: Promise | None = None
 
     @property
     def is_recorded(self) -> bool:
         """Whether the first line of the continuing ledger records this past."""
         return bool(self.events or self.seeded)
+
+    def require(self, promise: Promise, name: str) -> None:
+        """Checks that this past is of the same promise as the ledger `name` that continues it.
+
+        Raises:
+            LedgerError: it protects another unit, or other neighbours: its events have another
+                sensitivity.
+        """
+        if self.promise is not None and self.promise != promise:
+            raise LedgerError(
+                f"the ledger {name} protects {promise}, and the run that it continues"
+                f" {self.promise}: start from scratch, or from a run that protects the same"
+            )
 
     def and_once(self, event: PrivacyEvent | None) -> Self:
         """Returns this past and one more release; the same past where there is none."""
@@ -64,4 +87,4 @@ def past_of(path: Path) -> Past:
     events = earlier(entries)
     events.update(event_from_json(entry["event"]) for entry in entries if entry["event"])
     heads = (GENESIS, *(entry["hash"] for entry in entries))
-    return Past(heads, in_order(events), seeded_before(entries) or ())
+    return Past(heads, in_order(events), seeded_before(entries) or (), promise_of(entries))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from securefl.scenario import catalog
+from securefl.scenario.automatic import AUTO
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import (
@@ -25,7 +26,7 @@ class Choices:
 
     Attributes:
         plugins: name -> the plug-in behind it, of all names that are none of ours.
-        architecture: the chosen model, not built.
+        named_model: the entry of the model that the scenario names; None where it names `auto`.
         rule: the chosen aggregation rule.
         prefilters: the chosen pre-filters, in their order.
         attack: the chosen attack; None without one.
@@ -37,9 +38,9 @@ class Choices:
         self._declared = declared
         self.plugins: dict[str, Plugin] = {}
         model, defense, server = declared.model, declared.defense, declared.server
-        self.architecture: Chosen[ModelEntry] = Chosen(
-            model.name, self._entry(Group.MODELS, model.name), model.parameters
-        )
+        self.named_model: ModelEntry | None = None
+        if model.name != AUTO:
+            self.named_model = self._entry(Group.MODELS, model.name)
         self.rule: Chosen[RuleEntry] = Chosen(
             defense.rule.name, self._entry(Group.RULES, defense.rule.name), defense.rule.parameters
         )

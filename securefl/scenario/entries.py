@@ -91,10 +91,13 @@ class ModelEntry(_Single):
     Attributes:
         foreign: whether somebody else wrote it. It is then built under a seeded generator of
             torch's instead of being given one, and everything about it is checked.
+        grids: task, scales -> the values of `pooling` that fit its images, where the model takes
+            one and "auto" may stand for it; None for all others.
     """
 
     function: Callable[..., nn.Module]
     foreign: bool = False
+    grids: Callable[..., tuple[int, ...]] | None = None
 
 
 @dataclass(frozen=True)

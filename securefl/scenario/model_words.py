@@ -1,5 +1,6 @@
 """What a model is, in words: its size, what DP-SGD needs for it, and whether it enlarges images."""
 
+import math
 from collections.abc import Iterator
 
 from torch import nn
@@ -7,6 +8,8 @@ from torch import nn
 from securefl import vector
 from securefl.data.task import Task
 from securefl.learning.models.enlarging import factor_of
+from securefl.learning.models.scattering.features import features_of
+from securefl.scenario.automatic import leaves_something
 from securefl.scenario.scenario import Scenario
 
 BYTES_A_NUMBER = 4  # float32
@@ -20,7 +23,10 @@ def model_words(scenario: Scenario) -> Iterator[str]:
         scenario: checked.
     """
     facts, training = scenario.facts, scenario.training
-    yield from enlarging_words(scenario.model.name, facts.model, facts.task)
+    name = facts.architecture.name
+    yield from _rule_words(scenario)
+    yield from enlarging_words(name, facts.model, facts.task)
+    yield from _features_words(scenario)
     if not facts.trainer.private:
         return
     if facts.trainer.one_sum:
@@ -32,9 +38,40 @@ def model_words(scenario: Scenario) -> Iterator[str]:
     records = "one record" if at_once == 1 else f"{at_once} records at once"
     hint = "" if at_once == 1 else "; a smaller training.physical_batch needs less"
     yield (
-        f"{scenario.model.name}: {size_words(facts.model)}, or {in_words(needed)} for {records} "
+        f"{name}: {size_words(facts.model)}, or {in_words(needed)} for {records} "
         f"where every one is written down{hint}"
     )
+
+
+def _rule_words(scenario: Scenario) -> Iterator[str]:
+    """Yields what `auto` chose, and by which numbers."""
+    if not leaves_something(scenario.model):
+        return
+    chosen, evidence = scenario.facts.architecture, scenario.facts.evidence
+    pooling = chosen.parameters.get("pooling")
+    if pooling is None:
+        yield f"model: auto chose {chosen.name}, since records are no images"
+        return
+    why = "without a bound on epsilon"
+    if not math.isinf(evidence):
+        why = f"for {evidence:,.0f} = training records of all clients x epsilon"
+    yield f"model: auto chose {chosen.name} with pooling = {pooling}, {why}"
+
+
+def _features_words(scenario: Scenario) -> Iterator[str]:
+    """Yields the memory that fixed features of all training records take, where it is large."""
+    facts = scenario.facts
+    features = features_of(facts.model)
+    if features is None:
+        return
+    public = facts.public_records
+    records = facts.training_records if public is None else sum(public)
+    needed = records * BYTES_A_NUMBER * features.recipe.width(facts.task.image[0])
+    if needed >= WORTH_SAYING:
+        yield (
+            f"{facts.architecture.name}: the features of {records:,} training records take "
+            f"{in_words(needed)}; a smaller model.pooling needs less"
+        )
 
 
 def size_words(model: nn.Module) -> str:

@@ -14,11 +14,13 @@ from securefl.learning.models import (
     residual,
     transformer,
 )
+from securefl.learning.models.scattering import head
 from securefl.scenario.entries import ModelEntry
 
 MODELS: Mapping[str, ModelEntry] = {
     "logistic": ModelEntry(linear.logistic, provided=("generator",)),
     "mlp": ModelEntry(linear.mlp, provided=("generator",)),
+    "scattering": ModelEntry(head.scattering, provided=("generator",), grids=head.grids_of),
     "cnn": ModelEntry(images.cnn, provided=("generator",)),
     "resnet18": ModelEntry(residual.resnet18, provided=("generator",)),
     "resnet50": ModelEntry(residual.resnet50, provided=("generator",)),

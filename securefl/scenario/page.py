@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from securefl.scenario import catalog
+from securefl.scenario.automatic import AUTO
 from securefl.scenario.entries import Entry
 from securefl.scenario.scenario import Scenario
 
@@ -32,7 +33,7 @@ _TOP = (
 # Keys that hold a name of the catalog -> the names.
 _CHOICES: Mapping[str, Iterable[str]] = {
     "data.name": catalog.DATA,
-    "model.name": catalog.MODELS,
+    "model.name": (*catalog.MODELS, AUTO),
     "training.kind": catalog.TRAINERS,
     "training.optimizer": catalog.OPTIMIZERS,
     "training.algorithm": catalog.ALGORITHMS,

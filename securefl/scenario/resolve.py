@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from securefl.scenario import catalog
+from securefl.scenario.automatic import leaves_something
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import Entry
 from securefl.scenario.facts import Facts
@@ -26,6 +27,8 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
     # None says the same as False and leaves the names of other cells as they are.
     values["data"]["grouped"] = facts.data_set.grouped or None
     values["model"]["weights_sha256"] = facts.weights_digest
+    if leaves_something(declared.model):
+        values["model"] |= {"name": facts.architecture.name, **facts.architecture.parameters}
     values["channel"] |= {"min_cohort": facts.min_cohort, **facts.channel_options}
     if declared.weights == "reported" and facts.channel.bounds_weights:
         values["channel"]["max_weight"] = facts.max_weight
@@ -46,8 +49,7 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
         values["topology"] |= {"inner_rounds": len(facts.numbers_of(0)), "top": top}
     for table, entry in _choices(facts, values):
         _fill_in(table, entry)
-    for key in without_effect(facts):
-        del values["training"][key]
+    _drop_keys(values["training"], facts)
     if facts.buffer is None:
         # Keys that are off leave no trace: cells keep the form that they have always had.
         cohort = {} if declared.cohort is None else declared.cohort.model_dump(exclude_none=True)
@@ -63,6 +65,12 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
 def without_effect(facts: Facts) -> tuple[str, ...]:
     """Returns the keys of [training] that are refused, although they have defaults."""
     return ("batch", "epochs") if facts.trainer.one_sum else ()
+
+
+def _drop_keys(training: dict[str, Any], facts: Facts) -> None:
+    """Removes the defaults of keys that are refused, so that the values can be read again."""
+    for key in without_effect(facts):
+        del training[key]
 
 
 def _skew(declared: Declaration, facts: Facts) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The sites of a scenario and the public numbers of their records."""
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -8,8 +9,11 @@ from securefl.data.partition import Skew
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
+from securefl.scenario.automatic import evidence_of, leaves_something, settled
 from securefl.scenario.choices import Choices
+from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
+from securefl.scenario.entries import ModelEntry
 from securefl.scenario.own_data import own_entry
 
 DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
@@ -58,6 +62,21 @@ class Sites(Choices):
         """The shape of the records and the number of classes, before any record is read."""
         size = self.data_options.get("size")
         return self.data_set.task() if size is None else self.data_set.task(size)
+
+    @cached_property
+    def evidence(self) -> float:
+        """Training records of all clients that are public, times epsilon; infinite without one."""
+        privacy, records = self._declared.privacy, self.public_records
+        total = self.training_records if records is None else sum(records)
+        return evidence_of(total, math.inf if privacy is None else privacy.epsilon)
+
+    @cached_property
+    def architecture(self) -> Chosen[ModelEntry]:
+        """The model that the scenario names, or that public numbers choose; not built."""
+        model = self._declared.model
+        if self.named_model is None or leaves_something(model):
+            return settled(model, self.named_model, self.task, self.evidence)
+        return Chosen(model.name, self.named_model, model.parameters)
 
     def place(self, site: int) -> int:
         """Returns the place of a site of the data set among those that train."""

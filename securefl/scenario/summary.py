@@ -37,7 +37,8 @@ def _course(scenario: Scenario) -> Iterator[str]:
     """Yields the course of a round: training, channel, rule, server's step."""
     yield (
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
-        f"{_data(scenario)}, {scenario.model.name}, {training_words(scenario.training)}"
+        f"{_data(scenario)}, {scenario.facts.architecture.name}, "
+        f"{training_words(scenario.training)}"
     )
     if (clock := _clock(scenario)) is not None:
         yield clock

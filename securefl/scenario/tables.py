@@ -69,6 +69,11 @@ class Named(Choice):
 class Model(Named):
     """The model, and what happens to it before training.
 
+    auto chooses by public numbers: logistic for records that are no images, and scattering for
+    images. The grid of its features is then chosen, too, as by pooling = "auto": 1, 3 or 7, by the
+    training records of all clients times privacy.epsilon (docs/scattering.md). resolved.json holds
+    what was chosen.
+
     batch_norm = "group" replaces each batch norm by a group norm, which training with noise needs.
     train lists the parameters that train, by patterns such as "head.*". All others keep their
     initial values and never travel, and modules without any that trains run in evaluation mode.

@@ -24,6 +24,7 @@ from securefl.channels.protocol import (
     View,
 )
 from securefl.errors import ProtocolError, RoundAbandoned
+from securefl.privacy.events import DiscreteGaussianSum
 from tests.recorder import Recorder
 
 SESSION, OTHER_SESSION = bytes(range(16)), bytes(range(1, 17))
@@ -348,6 +349,15 @@ class ChannelContract:
         stages.sides.clients[0].submit(stages.updates[0])
         with pytest.raises(ProtocolError, match="no update was asked for"):
             stages.sides.clients[0].submit(stages.updates[0])
+
+    def test_an_update_that_needs_shares_of_noise_is_refused_where_the_channel_adds_none(
+        self, make: MakeSides
+    ) -> None:
+        stages = until_asked(make(), 0, round=0)
+        event = DiscreteGaussianSum.of(3.0, 4, sensitivity=1.0, granularity=0.1, dimension=D)
+        with pytest.raises(ProtocolError, match="this channel adds none"):
+            stages.sides.clients[0].submit(replace(stages.updates[0], spent=event))
+        stages.sides.clients[0].submit(stages.updates[0])
 
     def test_an_update_of_another_model_is_refused_and_the_right_one_still_accepted(
         self, make: MakeSides

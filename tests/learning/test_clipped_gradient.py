@@ -25,6 +25,7 @@ from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.head_sums import HeadSums, Rows, linear_head
 from securefl.learning.models.images import cnn
 from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.models.scattering.features import FixedFeatures, Recipe
 from securefl.learning.options import StepOptions
 from securefl.learning.plan import DpPlan, LocalTraining, SumPlan
 from securefl.privacy.events import DiscreteGaussianSum, SampledGaussian
@@ -38,6 +39,7 @@ TASKS = {
     "an image": Task(features=12, classes=2, image=(3, 2, 2)),
 }
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+RECIPE = Recipe(scales=1, angles=2, pooling=1)
 STREAMS = partial(seeded_keystream, 5)
 
 
@@ -187,15 +189,6 @@ def test_no_records_have_a_sum_of_zero() -> None:
         assert not sums.clipped_sum(some_weights(model), prepared, nobody, clip=1.0).any()
 
 
-class Fixed(nn.Module):
-    """A layer that treats each record by itself, in the same way each time."""
-
-    fixed_features = True
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1).sin()
-
-
 def frozen(layer: nn.Linear) -> nn.Linear:
     layer.bias.requires_grad_(False)
     return layer
@@ -206,7 +199,7 @@ def frozen(layer: nn.Linear) -> nn.Linear:
     [
         (nn.Linear(4, 2), True),
         (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), True),
-        (nn.Sequential(Fixed(), nn.Linear(4, 2)), True),
+        (nn.Sequential(FixedFeatures(RECIPE), nn.Linear(4, 2)), True),
         (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), False),
         (nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)), False),
         (nn.Sequential(nn.Linear(4, 2), nn.Flatten()), False),
@@ -232,27 +225,26 @@ def test_a_linear_head_is_one_linear_layer_that_trains_on_fixed_features(
     assert (linear_head(model) is not None) is is_head
 
 
-def test_fixed_features_are_computed_once() -> None:
-    task = Task(features=4, classes=2)
+def test_fixed_features_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Task(features=64, classes=2, image=(1, 8, 8))
     calls = []
+    rows = Recipe.rows
 
-    class Counted(Fixed):
-        def forward(self, x: Tensor) -> Tensor:
-            calls.append(len(x))
-            return super().forward(x)
+    def counted(recipe: Recipe, images: Tensor) -> Tensor:
+        calls.append(len(images))
+        return rows(recipe, images)
 
-    model = nn.Sequential(Counted(), nn.Linear(4, 1))
-    examples = some_examples(Task(features=4, classes=2), 9)
+    monkeypatch.setattr(Recipe, "rows", counted)
+    model = nn.Sequential(FixedFeatures(RECIPE), nn.Linear(RECIPE.width(1), 1))
+    examples = some_examples(task, 9)
     trainer = clipped_gradient_trainers(
         training(task, {0: examples}, {0: SumPlan.of(9, clip=1.0, rate=None)}, model=model)
     )[0]
     weights = some_weights(model)
-    for round in range(3):
-        trainer.fit(weights, round=round)
+    deltas = [trainer.fit(weights, round=round).delta for round in range(3)]
     assert calls == [9]
     expected = loop_sum(model, task, examples, weights, clip=1.0) / -9
-    delta = trainer.fit(weights, round=0).delta
-    torch.testing.assert_close(delta.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(deltas[2].double(), expected, rtol=1e-5, atol=1e-6)
 
 
 # --- one client

@@ -1,6 +1,7 @@
 """One ledger a data set: all runs on it share one ceiling, each has its own budget besides."""
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from securefl.errors import BudgetExceeded, LedgerError, PolicyRefused
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.data_set import Ceiling, DataSetLedger
-from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.events import DiscreteGaussianSum, PrivacyEvent, ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Terms
 
 EVENT = SampledGaussian(1.0, 20.0, 10)
@@ -101,3 +102,16 @@ def test_a_ledger_of_another_unit_is_refused(path: Path) -> None:
     first.reserve(EVENT, release_id=rid("a", 0))
     with pytest.raises(LedgerError, match="protects another unit"):
         opened(path, "b", ceiling=FREE)
+
+
+def test_sums_with_shares_count_under_the_ceiling_next_to_gaussians(path: Path) -> None:
+    shares = DiscreteGaussianSum.of(20.0, 6, sensitivity=2.0, granularity=0.25, dimension=7)
+    both = epsilon(Counter[PrivacyEvent]([EVENT, shares]), delta=1e-5)
+    ceiling = Ceiling(both, 1e-5)
+    opened(path, "a", ceiling=ceiling).reserve(EVENT, release_id=rid("a", 0))
+    second = opened(path, "b", ceiling=ceiling)
+    assert second.epsilon_with(shares, 1) == both
+    second.reserve(shares, release_id=rid("b", 0))
+    with pytest.raises(PolicyRefused, match="another training"):
+        second.reserve(shares, release_id=rid("b", 1))
+    assert opened(path, "b", ceiling=ceiling).count(shares) == 1

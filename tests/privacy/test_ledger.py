@@ -19,8 +19,15 @@ from securefl.privacy import ledger as ledger_module
 from securefl.privacy.accounting import allowance
 from securefl.privacy.accounting import epsilon as accounting_epsilon
 from securefl.privacy.accounting.epsilon import epsilon
-from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.chain import GENESIS, chain
+from securefl.privacy.events import (
+    DiscreteGaussianSum,
+    PrivacyEvent,
+    ReleaseId,
+    SampledGaussian,
+)
 from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.past import past_of
 
 DELTA = 1e-5
 TERMS = Terms("example", "add_remove", DELTA, 8.0)
@@ -28,6 +35,8 @@ FREE = TERMS._replace(budget=math.inf)
 # Without sampling the cost has a closed form, so these tests take no time.
 EVENT = SampledGaussian(1.0, 20.0, 10)
 OTHER = SampledGaussian(1.0, 9.0, 3)
+# Six shares count, of 20 steps of the grid each.
+SHARES = DiscreteGaussianSum.of(20.0, 6, sensitivity=2.0, granularity=0.25, dimension=7)
 
 
 def rid(round: int, *, client: int = 3) -> ReleaseId:
@@ -758,3 +767,198 @@ def test_a_file_that_was_taken_away_is_noticed(path: Path) -> None:
     ledger.reserve(EVENT, release_id=rid(7))
     with pytest.raises(LedgerError, match="was edited at line 1"):
         Ledger(path, FREE)
+
+
+# Sums with shares of noise
+
+
+def test_a_sum_with_shares_is_written_with_all_its_constants_and_read_back(path: Path) -> None:
+    ledger = Ledger(path, TERMS)
+    ledger.reserve(SHARES, release_id=rid(0))
+    ledger.reserve(EVENT, release_id=rid(1))
+    ledger.settle(rid(0))
+    first = json.loads(path.read_text().splitlines()[0])
+    assert first["event"] == {
+        "sample_rate": 1.0,
+        "sigma": 0.25 * 20 * math.sqrt(6),
+        "sensitivity": 2.0,
+        "granularity": 0.25,
+        "shares": 6,
+        "dimension": 7,
+        "tau": SHARES.tau,
+        "steps": 1,
+    }
+    again = Ledger(path, TERMS)
+    assert (again.count(SHARES), again.count(EVENT), again.head) == (1, 1, ledger.head)
+    again.reserve(SHARES, release_id=rid(0))
+    assert again.head == ledger.head
+    assert again.epsilon() == epsilon(Counter[PrivacyEvent]([SHARES, EVENT]), delta=DELTA)
+
+
+def test_settling_a_sum_with_shares_keeps_the_amount(path: Path) -> None:
+    # Whatever a server says about survivors: the fewest shares that may count stay booked.
+    ledger = Ledger(path, TERMS)
+    ledger.reserve(SHARES, release_id=rid(0))
+    cost = ledger.epsilon()
+    ledger.settle(rid(0))
+    assert ledger.epsilon() == cost == epsilon({SHARES: 1}, delta=DELTA)
+    more = DiscreteGaussianSum.of(20.0, 9, sensitivity=2.0, granularity=0.25, dimension=7)
+    with pytest.raises(LedgerError, match="round 0 of client 3 is booked with another event"):
+        ledger.reserve(more, release_id=rid(0))
+
+
+def test_a_sum_with_shares_is_not_counted_as_a_gaussian_of_its_deviation(path: Path) -> None:
+    gaussian = SampledGaussian(1.0, SHARES.noise_multiplier, 1)
+    budget = (epsilon({gaussian: 5}, delta=DELTA) + epsilon({SHARES: 5}, delta=DELTA)) / 2
+    ledger = Ledger(path, TERMS._replace(budget=budget))
+    assert ledger.allowed(gaussian) == 5
+    assert ledger.allowed(SHARES) == 4
+    for round in range(4):
+        ledger.reserve(SHARES, release_id=rid(round))
+    with pytest.raises(BudgetExceeded, match="release 5 would exceed"):
+        ledger.reserve(SHARES, release_id=rid(4))
+
+
+def test_a_mixed_ledger_holds_its_budget_and_refuses_nothing_that_fits(path: Path) -> None:
+    ledger = Ledger(path, TERMS._replace(budget=3.0))
+    booked: Counter[PrivacyEvent] = Counter()
+    events: list[PrivacyEvent] = [OTHER, SHARES, EVENT] * 4
+    for round, event in enumerate(events):
+        fits = epsilon(booked + Counter([event]), delta=DELTA) <= 3.0
+        try:
+            ledger.reserve(event, release_id=rid(round))
+        except BudgetExceeded:
+            assert not fits
+        else:
+            assert fits
+            booked[event] += 1
+    assert 0 < booked[SHARES] < 4
+    assert ledger.epsilon() == epsilon(booked, delta=DELTA) <= 3.0
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"shares": 6.0},
+        {"shares": True},
+        {"shares": 0},
+        {"shares": 2**40},
+        {"dimension": 7.5},
+        {"steps": 1.5},
+        {"tau": 0.0, "sigma": 0.1},
+        {"tau": "0"},
+        {"sigma": -1.0},
+        {"sigma": None},
+        {"granularity": 0.0},
+        {"sensitivity": math.inf},
+        {"sample_rate": 0.0},
+        {"survivors": 6},
+    ],
+    ids=str,
+)
+def test_a_line_whose_event_is_none_is_damage_even_if_it_chains(
+    path: Path, edit: dict[str, object]
+) -> None:
+    Ledger(path, TERMS).reserve(SHARES, release_id=rid(0))
+    body = json.loads(path.read_text())
+    del body["hash"]
+    body["event"] |= edit
+    line, _ = chain(GENESIS, body)
+    path.write_bytes(line)
+    with pytest.raises(LedgerError, match="is damaged at line 1"):
+        Ledger(path, TERMS)
+    with pytest.raises(LedgerError, match="is damaged at line 1"):
+        past_of(path)
+
+
+@pytest.mark.parametrize("leave", [leave_whole, leave_half])
+@pytest.mark.parametrize("at", range(5))
+def test_a_failed_write_of_a_sum_with_shares_never_undercharges(
+    path: Path, monkeypatch: pytest.MonkeyPatch, at: int, leave: Callable[[int], None]
+) -> None:
+    monkeypatch.setattr(os, "fsync", FailingDisk(at, leave))
+    ledger = Ledger(path, FREE)
+    confirmed: Counter[PrivacyEvent] = Counter()
+    failures = 0
+    events: list[PrivacyEvent] = [SHARES, EVENT, SHARES, OTHER]
+    for round, event in enumerate(events):
+        try:
+            ledger.reserve(event, release_id=rid(round))
+        except OSError:
+            failures += 1
+            # A process that dies here would find this copy.
+            copy = path.with_name("copy.jsonl")
+            copy.write_bytes(path.read_bytes())
+            reopened = Ledger(copy, FREE)
+            assert all(reopened.count(event) >= count for event, count in confirmed.items())
+            reopened.require_head(ledger.head)
+            ledger.reserve(event, release_id=rid(round))
+        confirmed[event] += 1
+    assert failures == 1
+    reopened = Ledger(path, FREE)
+    assert {event: reopened.count(event) for event in confirmed} == confirmed
+    assert reopened.epsilon() == epsilon(confirmed, delta=DELTA)
+
+
+def test_a_cut_behind_a_sum_with_shares_is_noticed(path: Path) -> None:
+    ledger = Ledger(path, FREE)
+    ledger.reserve(SHARES, release_id=rid(0))
+    ledger.reserve(SHARES, release_id=rid(1))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0])
+    with pytest.raises(LedgerError, match="was cut or replaced"):
+        Ledger(path, FREE).require_head(ledger.head)
+
+
+def test_a_ledger_continues_gaussians_with_shares_and_its_first_line_names_both(
+    path: Path, tmp_path: Path
+) -> None:
+    first = Ledger(path, TERMS)
+    first.reserve(EVENT, release_id=rid(0))
+    first.reserve(SHARES, release_id=rid(1))
+    past = past_of(path)
+    assert Counter(dict(past.events)) == Counter([EVENT, SHARES])
+    second = Ledger(tmp_path / "second.jsonl", TERMS, past)
+    second.reserve(SHARES, release_id=ReleaseId("second", 3, 0, 0))
+    whole = Counter[PrivacyEvent]({EVENT: 1, SHARES: 2})
+    assert second.epsilon() == epsilon(whole, delta=DELTA) > first.epsilon()
+    again = Ledger(tmp_path / "second.jsonl", TERMS, past)
+    assert again.count(SHARES) == 2
+    assert Counter(dict(past_of(tmp_path / "second.jsonl").events)) == whole
+    # The order in which events are written does not depend on the order in which they came.
+    assert (
+        past.and_once(EVENT).and_once(SHARES).events == past.and_once(SHARES).and_once(EVENT).events
+    )
+
+
+# Units and neighbours
+
+
+def test_sampling_counts_for_a_unit_added_or_removed_alone(path: Path) -> None:
+    terms = Terms("client", "replace_one", DELTA, 8.0)
+    ledger = Ledger(path, terms)
+    sampled = DiscreteGaussianSum.of(
+        20.0, 6, sensitivity=2.0, granularity=0.25, dimension=7, sample_rate=0.5
+    )
+    for event in (sampled, SampledGaussian(0.5, 2.0, 1)):
+        message = "event of round 0 counts on sampling, which is proven for a unit added or removed"
+        with pytest.raises(LedgerError, match=message):
+            ledger.reserve(event, release_id=rid(0))
+    assert not path.exists()
+    ledger.reserve(SHARES, release_id=rid(0))
+    assert Ledger(path, terms).count(SHARES) == 1
+    Ledger(path.with_name("4.jsonl"), TERMS).reserve(sampled, release_id=rid(0, client=4))
+
+
+def test_a_ledger_of_another_unit_or_other_neighbours_is_not_continued(
+    path: Path, tmp_path: Path
+) -> None:
+    Ledger(path, TERMS).reserve(SHARES, release_id=rid(0))
+    past = past_of(path)
+    message = (
+        "protects one client replaced, and the run that it continues one example added or removed"
+    )
+    with pytest.raises(LedgerError, match=message):
+        Ledger(tmp_path / "other.jsonl", Terms("client", "replace_one", DELTA, 8.0), past)
+    # Budget and delta may differ.
+    Ledger(tmp_path / "same.jsonl", Terms("example", "add_remove", 1e-6, 9.0), past)

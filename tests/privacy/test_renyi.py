@@ -6,6 +6,7 @@ and to the true divergence of small sums.
 
 import math
 from collections import Counter
+from decimal import Decimal, localcontext
 from functools import reduce
 
 import numpy as np
@@ -118,13 +119,33 @@ def test_the_best_order_solves_the_equation_that_the_derivative_gives() -> None:
     assert epsilon({shares(4.0, 10): 50}, delta=delta) >= best
 
 
+def test_epsilon_is_never_below_the_same_formula_with_fifty_digits() -> None:
+    with localcontext(prec=50):
+        for number in range(60):
+            event = shares(70.0 * 0.9**number, 1)
+            x = 1 / Decimal(event.noise_multiplier)
+            delta = 10.0 ** -(1 + number % 13)
+            budget = -Decimal(delta).ln()
+            low, high = Decimal(0), Decimal(10) ** 6
+            for _ in range(150):
+                middle = (low + high) / 2
+                if x**2 / 2 * middle**2 + (1 + middle).ln() < budget:
+                    low = middle
+                else:
+                    high = middle
+            conversion = (budget - (1 + low).ln()) / low - (1 + 1 / low).ln()
+            exact = float(max(Decimal(0), (1 + low) * x**2 / 2 + conversion))
+            ours = epsilon({event: 1}, delta=delta)
+            assert exact <= ours <= exact + 1e-9 * (1 + exact)
+
+
 # The bound on one release
 
 
 def test_the_two_lines_of_a_release_known_answer() -> None:
     event = DiscreteGaussianSum(1.0, 4.0, 2.0, 1.0, 1, 4, tau=0.1)
     # x = .5, tau d = .4, x + tau sqrt(d) = .7.
-    assert lines(event) == (Line(0.125, 0.4), Line(pytest.approx(0.245), 0.0))
+    assert lines(event) == (Line(0.125, 0.4), Line((0.5 + 0.1 * 2) ** 2 / 2, 0.0))
     assert lines(SampledGaussian(1.0, 2.0, 3)) == (Line(0.125, 0.0),)
 
 
@@ -276,15 +297,18 @@ SUM: PrivacyEvent = shares(3.0)
 def test_a_mixed_history_costs_more_than_each_part_and_less_than_both_apart() -> None:
     both = epsilon({GAUSSIAN: 5, SUM: 10}, delta=DELTA)
     assert both == epsilon({SUM: 10, GAUSSIAN: 5}, delta=DELTA)
-    for part in ({GAUSSIAN: 5}, {SUM: 10}):
+    parts: list[Counts] = [{GAUSSIAN: 5}, {SUM: 10}]
+    for part in parts:
         assert both > 1.01 * epsilon(part, delta=DELTA)
-    halves = [epsilon(part, delta=DELTA / 2) for part in ({GAUSSIAN: 5}, {SUM: 10})]
+    halves = [epsilon(part, delta=DELTA / 2) for part in parts]
     assert both < sum(halves)
 
 
 def test_full_gaussians_next_to_shares_add_their_squares() -> None:
     # 1 / 2^2 + 2 / 4^2 = 3/8 of squared sensitivity over noise.
-    mixed = epsilon({SampledGaussian(1.0, 2.0, 1): 1, shares(4.0): 2}, delta=DELTA)
+    one: PrivacyEvent = SampledGaussian(1.0, 2.0, 1)
+    events: Counts = {one: 1, shares(4.0): 2}
+    mixed = epsilon(events, delta=DELTA)
     assert mixed == pytest.approx(epsilon({shares(math.sqrt(8 / 3)): 1}, delta=DELTA), rel=1e-9)
 
 
@@ -296,7 +320,8 @@ def test_the_lower_end_of_a_mixed_history_is_that_of_its_gaussians() -> None:
 
 
 def test_a_release_without_noise_costs_infinity_next_to_shares() -> None:
-    events: Counts = {SUM: 1, SampledGaussian(1.0, 0.0, 1): 1}
+    bare: PrivacyEvent = SampledGaussian(1.0, 0.0, 1)
+    events = Counter({SUM: 1, bare: 1})
     assert epsilon(events, delta=DELTA) == math.inf
     assert not fits(events, delta=DELTA, budget=1e300)
     assert bounds(events, delta=DELTA) == (math.inf, math.inf)
@@ -393,3 +418,12 @@ def test_hostile_settings_have_a_finite_cost(event: PrivacyEvent, count: int, de
 
 def test_noise_that_hides_everything_within_delta_costs_nothing() -> None:
     assert epsilon({shares(1e6): 1}, delta=0.1) == 0.0
+    # Its square is below the smallest float.
+    hidden = DiscreteGaussianSum(0.5, 1e200, 1.0, 1.0, 1, 1, tau=0.0)
+    assert epsilon({hidden: 10}, delta=DELTA) == pytest.approx(0.0, abs=1e-8)
+
+
+def test_noise_whose_inverse_square_is_no_float_costs_infinity() -> None:
+    events = {DiscreteGaussianSum(0.5, 1e-200, 1.0, 1.0, 1, 1, tau=0.0): 1}
+    assert epsilon(events, delta=DELTA) == math.inf
+    assert privacy_profile(events).delta(1e6) == 1.0

@@ -93,7 +93,7 @@ def test_all_unknown_names_are_listed_one_a_line() -> None:
     with pytest.raises(ScenarioError, match=r"\S") as refused:
         parse_scenario(text)
     assert str(refused.value).splitlines() == [
-        "model.name: there is no 'mpl'; known: " + ", ".join(catalog.MODELS),
+        "model.name: there is no 'mpl'; known: " + ", ".join([*catalog.MODELS, "auto"]),
         "defense.rule: there is no 'Krum', did you mean 'krum'? known: " + ", ".join(catalog.RULES),
         "server.step: there is no 'sgd'; known: " + ", ".join(catalog.STEPS),
     ]

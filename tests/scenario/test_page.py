@@ -29,7 +29,7 @@ def test_every_key_and_every_name_is_on_the_page() -> None:
 def test_defaults_bounds_and_choices_are_told() -> None:
     lines = page().splitlines()
     assert "| `rounds` | a whole number, at least 1 and at most 1e+06 | 20 |" in lines
-    models = " or ".join(f"`{name}`" for name in catalog.MODELS)
+    models = " or ".join(f"`{name}`" for name in (*catalog.MODELS, "auto"))
     assert f"| `name` | {models} | `logistic` |" in lines
     assert "| `krum` | `f` |" in lines
     assert (

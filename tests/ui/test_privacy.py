@@ -123,9 +123,97 @@ def test_clients_are_told_for_who_knows_the_cohorts_and_who_does_not(tmp_path: P
     assert facts["seen"] == pytest.approx(159.44, abs=1e-2)
 
 
+TEN = (
+    "--place",
+    "distributed",
+    "--shares",
+    "10",
+    "--granularity",
+    "0.001",
+    "--dimension",
+    "1000",
+)
+FIFTY = ("--steps", "50", "--delta", "1e-3")
+
+
+@pytest.mark.parametrize(
+    ("contributing", "expected"), [((), 7.1828), (("--contributing", "6"), 9.9934)]
+)
+def test_epsilon_of_shares_is_the_proven_bound_and_names_no_other(
+    tmp_path: Path, contributing: tuple[str, ...], expected: float
+) -> None:
+    facts = facts_of(
+        "epsilon", "--noise-multiplier", "4", *FIFTY, *TEN, *contributing, cwd=tmp_path
+    )
+    assert facts["epsilon"] == pytest.approx(expected, abs=5.1e-5)
+    assert set(facts) == {"epsilon", "delta", "event"}
+    event = facts["event"]
+    assert isinstance(event, dict)
+    assert (event["shares"], event["dimension"]) == (6 if contributing else 10, 1000)
+
+
+def test_epsilon_of_shares_says_which_count_and_how_large_the_gap_is(tmp_path: Path) -> None:
+    done = call(
+        "privacy", "epsilon", "--noise-multiplier", "4", *FIFTY, *TEN, "--contributing", "6",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "epsilon 9.99343 at delta 0.001 (a proven bound)",
+        "50 sums, each over all records; 10 shares of discrete Gaussian noise reach noise"
+        " multiplier 4",
+        "6 shares count, with noise multiplier 3.09839; gap tau 0 in each of 1000 coordinates",
+        "the claim is against the server and every client whose share does not count",
+    ]
+
+
+def test_calibrated_shares_cost_the_target_with_those_that_count(tmp_path: Path) -> None:
+    how = (*FIFTY, *TEN, "--contributing", "6", "--sample-rate", "0.2")
+    facts = facts_of("calibrate", "--epsilon", "3", *how, cwd=tmp_path)
+    again = facts_of(
+        "epsilon", "--noise-multiplier", str(facts["noise_multiplier"]), *how, cwd=tmp_path
+    )
+    assert again["epsilon"] == pytest.approx(facts["epsilon"], rel=1e-6)
+    assert 0.995 * 3 <= float(str(facts["epsilon"])) <= 3
+
+
+def test_a_profile_of_shares(tmp_path: Path) -> None:
+    done = call("privacy", "profile", "--noise-multiplier", "4", *FIFTY, *TEN, cwd=tmp_path)
+    assert "epsilon   7.1828  delta 0.001" in done.stdout
+    assert "10 shares count" in done.stdout
+
+
+def test_central_noise_costs_what_local_noise_costs(tmp_path: Path) -> None:
+    one = ("epsilon", "--noise-multiplier", "4", "--steps", "2", "--delta", "1e-5")
+    assert facts_of(*one, "--place", "central", cwd=tmp_path) == facts_of(*one, cwd=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (
+            ("epsilon", "--noise-multiplier", "1", *FIFTY, "--shares", "3"),
+            "--shares has no effect on local noise: add --place distributed, or remove it",
+        ),
+        (
+            ("calibrate", "--epsilon", "1", *FIFTY, "--place", "central", "--dimension", "3"),
+            "--dimension has no effect on central noise",
+        ),
+        (
+            ("profile", "--noise-multiplier", "1", *FIFTY, *TEN[:-2]),
+            "--place distributed needs --shares, --granularity and --dimension",
+        ),
+        (
+            ("epsilon", "--noise-multiplier", "1", *FIFTY, *TEN, "--contributing", "0"),
+            "contributing must be >= 1, got 0",
+        ),
+        (
+            ("epsilon", "--noise-multiplier", "1", "--steps", "0", "--delta", "1e-5", *TEN),
+            "steps must be >= 1, got 0",
+        ),
+        (
+            ("epsilon", "--noise-multiplier", "0", *FIFTY, *TEN),
+            "sigma must be positive and finite, got 0.0",
+        ),
         (
             ("epsilon", "--noise-multiplier", "1", "--steps", "0", "--delta", "1e-5"),
             "steps must be >= 1, got 0",

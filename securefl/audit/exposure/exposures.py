@@ -13,6 +13,7 @@ from securefl.privacy.remember import Remember
 
 Say = Callable[[str], None]
 NO_SIGHT = Exposure("what updates show", "this adversary sees no update, no sum and no step")
+NO_STEPS = Exposure("what updates show", "not tried: it is made for updates of several local steps")
 UNKNOWN_WEIGHTS = "what is seen is no sum of updates by weights that are known"
 
 

@@ -148,7 +148,7 @@ class Agreement:
             "roster": {str(client): key.hex() for client, key in self.roster.items()},
             "server": self.server.hex(),
             "d": self.d,
-            "code": [self.code.ring, self.code.clip.hex(), self.code.rounding, self.code.most],
+            "code": self.code.to_json(),
             "corrupt": self.corrupt,
             "cohort": self.cohort,
             "rounds": self.rounds,

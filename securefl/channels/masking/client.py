@@ -211,7 +211,7 @@ class MaskedClient:
             self._terms,
             masks=masks,
             stream=self._stream_for(state.round),
-            share_stream=self._share_stream_for(state.round),
+            share_stream=None if noise is None else self._share_stream_for(state.round),
         )
         # Noted before it leaves: a restarted client must not mask a second update with these masks.
         self._note(state.round, SUBMITTED)

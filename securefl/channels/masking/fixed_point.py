@@ -60,6 +60,8 @@ class FixedPoint:
             raise ValueError(f"clip must be a positive number, got {self.clip}")
         if self.rounding not in ("nearest", "stochastic"):
             raise ValueError(f"rounding must be nearest or stochastic, got {self.rounding!r}")
+        if self.headroom < 0:
+            raise ValueError(f"headroom must be at least 0, got {self.headroom}")
         if self.most < 1 or self.levels < 1:
             raise ValueError(f"a ring of 2^{self.ring} holds no sum of {self.most} clients")
 
@@ -83,6 +85,13 @@ class FixedPoint:
     def step(self) -> float:
         """The distance of two neighbouring values."""
         return self.clip / self.levels
+
+    def to_json(self) -> list[Any]:
+        """Returns all of it as JSON can hold it; room for noise is left out where there is none."""
+        fields = [self.ring, self.clip.hex(), self.rounding, self.most]
+        if (self.headroom, self.max_levels) == (0, MAX_LEVELS):
+            return fields
+        return [*fields, self.headroom, self.max_levels]
 
     def encode(
         self,

@@ -46,6 +46,10 @@ class LongIntegers:
         """The type of a word, little-endian."""
         return LONG
 
+    def to_json(self) -> list[Any]:
+        """Returns all of it as JSON can hold it."""
+        return [self.ring, self.clip.hex(), self.rounding, self.most]
+
     def encode(
         self,
         values: NDArray[np.floating[Any]],

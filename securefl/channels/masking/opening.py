@@ -17,7 +17,7 @@ def decoded(words: NDArray[Any], terms: Agreement, *, round: int) -> NDArray[np.
     return Rotation(terms.session, round, terms.d).turned_back(total)
 
 
-def hold(opened: NDArray[np.float64], terms: Agreement, *, weight: int) -> None:
+def hold(opened: NDArray[np.float64], terms: Agreement, *, weight: int, survivors: int) -> None:
     """Clips each coordinate of an opened sum to the range of honest survivors, in place.
 
     A corrupt client need not clip, and its words wrap around. The noise of honest clients is within
@@ -27,11 +27,10 @@ def hold(opened: NDArray[np.float64], terms: Agreement, *, weight: int) -> None:
         opened: (d,).
         terms: of the session.
         weight: the sum of the survivors' weights.
+        survivors: how many they are.
     """
-    reach = terms.code.clip
-    noise = 0.0
-    if terms.noise is not None:
-        reach = terms.noise.length
-        noise = terms.noise.tail * terms.code.step
-    bound = reach * weight / terms.max_weight + noise
+    if terms.noise is None:
+        bound = terms.code.clip * weight / terms.max_weight
+    else:
+        bound = survivors * terms.noise.length + terms.noise.tail * terms.code.step
     np.clip(opened, -bound, bound, out=opened)

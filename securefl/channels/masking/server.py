@@ -206,7 +206,7 @@ class MaskedServer:
         for party in ("server", "network"):
             about = block.survivors
             self._tell(party, Seen.SUM_OF_UPDATES, about, tuple(values.shape), size, values)
-        hold(opened, self._terms, weight=block.weight)
+        hold(opened, self._terms, weight=block.weight, survivors=len(block.survivors))
         return opened
 
     def _signed(self, message: bytes) -> bytes:

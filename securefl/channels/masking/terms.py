@@ -37,14 +37,14 @@ def masked_terms(
     most = min(plan.cohort, MAX_BLOCK)
     code: FixedPoint | LongIntegers
     noise: SumNoise | None = None
-    if long:
-        code = LongIntegers(most)
-    elif plan.noise is None:
-        code = FixedPoint(ring, clip, rounding, most=most)
-    else:
-        _check_clip(plan.noise, clip)
+    if plan.noise is not None:
+        _check_noise(plan, plan.noise, clip=clip, long=long)
         sums = _sums(plan, most, smallest=smallest, corrupt=corrupt)
         noise, code = sized(plan.noise, sums, ring=ring, rounding=rounding)
+    elif long:
+        code = LongIntegers(most)
+    else:
+        code = FixedPoint(ring, clip, rounding, most=most)
     return Agreement(
         session=plan.session,
         roster=roster or {},
@@ -77,8 +77,15 @@ def _sums(plan: Plan, most: int, *, smallest: int, corrupt: int) -> Sums:
     )
 
 
-def _check_clip(shares: NoiseShares, clip: float) -> None:
-    """Raises ValueError if the channel would cut coordinates of an update within its L2 norm."""
+def _check_noise(plan: Plan, shares: NoiseShares, *, clip: float, long: bool) -> None:
+    """Raises ValueError where shares would not be what their event says, or updates cut."""
+    if long:
+        raise ValueError("sums of digits carry no shares of noise")
+    if plan.weights is None:
+        raise ValueError(
+            "shares of noise need public weights, since a reported one tells of records: "
+            'use weights = "declared" or "equal"'
+        )
     if clip < shares.length:
         raise ValueError(
             f"channel.clip = {clip:g} would cut coordinates of updates whose L2 norm is up to "

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement
+from securefl.channels.masking.long_integers import LongIntegers
 from securefl.channels.masking.noise import SumNoise
 from securefl.channels.masking.replies import MaskedInput
 from securefl.channels.masking.rotation import Rotation, rounded_within
@@ -33,7 +34,7 @@ def masked_input(
     *,
     masks: Masks,
     stream: Keystream,
-    share_stream: Keystream,
+    share_stream: Keystream | None,
 ) -> MaskedInput:
     """Returns an upload that still lacks its tag.
 
@@ -44,8 +45,13 @@ def masked_input(
         terms: of the session.
         masks: this client's self mask and its pair masks.
         stream: decides stochastic rounding.
-        share_stream: makes this client's share of noise; not read where the terms have none.
+        share_stream: makes this client's share of noise; None where the terms have none.
+
+    Raises:
+        ValueError: the terms have noise, and no stream makes it.
     """
+    if (terms.noise is None) != (share_stream is None):
+        raise ValueError("a share of noise needs a stream, and only there")
     upload = MaskedInput.blank(
         terms.session, state.round, state.own.sender, weight, m=terms.words, word=terms.code.word
     )
@@ -57,7 +63,7 @@ def masked_input(
     else:
         parts = _encoded(values, scale, terms, stream=stream, out=upload.words)
     for chunk, part in enumerate(parts):
-        if terms.noise is not None:
+        if terms.noise is not None and share_stream is not None:
             add_share(part, terms.noise, stream=share_stream)
         masks.add_to(part, chunk=chunk)
     return upload
@@ -72,14 +78,16 @@ def _encoded(
     out: NDArray[Any],
 ) -> Iterator[NDArray[Any]]:
     """Writes scale * values into out, and yields its chunks as they are done."""
-    shrink = None if terms.noise is None else _shrink(values, scale, terms.noise.length)
+    factor = None if terms.noise is None else scale * _shrink(values, scale, terms.noise.length)
     width = terms.code.coordinates
     start = 0
     for part in _chunks(out):
-        block: NDArray[Any] = values[start : start + len(part) * width]
-        if shrink is not None:
-            block = shrink * _finite(block)
-        terms.code.encode(block, scale=scale, stream=stream, out=part)
+        block = values[start : start + len(part) * width]
+        if factor is None:
+            terms.code.encode(block, scale=scale, stream=stream, out=part)
+        else:
+            # Their length is bounded with its weight, so no coordinate is cut here.
+            terms.code.encode(factor * _finite(block), scale=1.0, stream=stream, out=part)
         start += len(block)
         yield part
 
@@ -94,14 +102,14 @@ def _write_rotated(
     out: NDArray[Any],
 ) -> None:
     """Writes scale * values, rotated and rounded, into out (m,), m a power of two."""
-    noise = terms.noise
-    if noise is None or noise.largest is None:
+    code, noise = terms.code, terms.noise
+    if isinstance(code, LongIntegers) or noise is None or noise.largest is None:
         raise ValueError("only updates under noise are rotated")
     vector = _finite(values)
     vector *= scale * _shrink(values, scale, noise.length)
     turned = Rotation(terms.session, round, terms.d).turned(vector)
-    turned /= terms.code.step
-    np.clip(turned, -terms.code.levels, terms.code.levels, out=turned)
+    turned /= code.step
+    np.clip(turned, -code.levels, code.levels, out=turned)
     rounded = rounded_within(turned, largest=noise.largest, stream=stream)
     out[:] = rounded.astype(np.int64).astype(out.dtype)
 

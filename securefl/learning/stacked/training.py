@@ -64,7 +64,7 @@ class StackedTraining(ABC):
         order = longest_first(steps)
         largest = largest_batches([steps[client] for client in order])
         batches = stacked_batches(
-            [local.examples[client] for client in order],
+            [local.prepared[client] for client in order],
             [steps[client] for client in order],
             largest,
             self._device,

@@ -141,8 +141,8 @@ def _enough_noise(is_within: IsWithin, target: float, delta: float) -> float:
         try:
             if is_within(high, target):
                 return high
-        except ValueError:
-            return _below_refused(is_within, target, low, high)
+        except ValueError as refusal:
+            return _below_refused(is_within, target, low, high, refusal)
         low = high
         high *= 2.0
         if high > MAX_NOISE_MULTIPLIER:
@@ -152,22 +152,21 @@ def _enough_noise(is_within: IsWithin, target: float, delta: float) -> float:
             )
 
 
-def _below_refused(is_within: IsWithin, target: float, low: float, high: float) -> float:
+def _below_refused(
+    is_within: IsWithin, target: float, low: float, high: float, refusal: ValueError
+) -> float:
     """Returns noise between `low`, which is too little, and `high`, which is refused as too much.
 
     Raises:
-        ValueError: the refusal, where no noise in between meets the target.
+        ValueError: the refusal of the least noise that is refused; none below meets the target.
     """
-    while True:
+    while high - low > SAME_NOISE * high:
         middle = (low + high) / 2
         try:
             if is_within(middle, target):
                 return middle
-        except ValueError:
-            if middle - low <= SAME_NOISE * high:
-                raise
+            low = middle
+        except ValueError as reason:
             high = middle
-            continue
-        if high - middle <= SAME_NOISE * high:
-            is_within(high, target)  # refused again, and with its reason
-        low = middle
+            refusal = reason
+    raise refusal

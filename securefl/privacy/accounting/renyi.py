@@ -20,9 +20,10 @@ up over releases. For one release, both ways round, where a unit is added, remov
 The conversion to epsilon and delta is that of Canonne, Kamath and Steinke, NeurIPS 2020,
 proposition 12.
 
-Amounts may be chosen after earlier releases were seen: a privacy filter over Rényi divergences
-holds for such amounts as for fixed ones (Feldman and Zrnic, NeurIPS 2021, theorem 4.3; for zCDP and
-Gaussian DP, Whitehouse et al., ICML 2023).
+Amounts may be chosen after earlier releases were seen: a run that continues another, or a client
+that books less. A budget over sums of Rényi divergences holds for such amounts, too (Feldman and
+Zrnic, NeurIPS 2021; for zCDP, Whitehouse et al., ICML 2023). Privacy-loss distributions, which
+histories of sampled Gaussians alone are composed by, are proven for amounts fixed in advance.
 """
 
 import math
@@ -68,6 +69,7 @@ class Part(NamedTuple):
     releases: int
 
 
+@lru_cache(maxsize=4096)
 def epsilon_of(history: History, delta: float) -> float:
     """Returns an upper end of epsilon at `delta`; every event has noise.
 
@@ -103,7 +105,7 @@ def deltas_of(history: History, epsilons: Array) -> Array:
 def lines(event: SampledGaussian | DiscreteGaussianSum) -> tuple[Line, ...]:
     """Returns the bounds on one step of an event without its sampling, each valid by itself."""
     ratio = 1 / event.noise_multiplier
-    exact = Line(ratio**2 / 2, 0.0)
+    exact = Line(ratio * ratio / 2, 0.0)
     if isinstance(event, SampledGaussian) or event.tau == 0:
         return (exact,)
     gap = event.tau * math.sqrt(event.dimension)
@@ -133,6 +135,9 @@ def _least(
     shares = np.linspace(0.0, 1.0, ORDERS_AT_ONCE)
     best = np.full(rows, math.inf)
     row = np.arange(rows)
+    # Where the square of sensitivity over noise is no float, no order bounds anything.
+    if not all(math.isfinite(part.line.slope) for part in parts):
+        return best
     for _ in range(PASSES):
         points = low[:, None] + (high - low)[:, None] * shares  # (m, orders)
         costs = cost(parts, np.exp(points))
@@ -170,23 +175,26 @@ _ORDERS = _orders()
 
 @lru_cache(maxsize=256)
 def _sampled(line: Line, sample_rate: float) -> Array:
-    """Returns K of one sampled release at each of `_ORDERS`."""
-    return np.array([_sampled_at(int(order) + 1, line, sample_rate) for order in _ORDERS])
-
-
-def _sampled_at(alpha: int, line: Line, sample_rate: float) -> float:
-    """Returns K of one sampled release at a whole alpha.
+    """Returns K of one sampled release at each of `_ORDERS`.
 
     The binomial weights add up to 1. So the sum is 1 plus the weights times exp(loss) - 1, whose
     logarithm keeps its digits where it is all but 0.
     """
     from scipy.special import gammaln, logsumexp  # SciPy takes half a second to import
 
-    if alpha < 2:
-        return 0.0
-    terms = np.arange(2, alpha + 1)
-    weights = gammaln(alpha + 1) - gammaln(terms + 1) - gammaln(alpha - terms + 1)
-    weights += terms * math.log(sample_rate) + (alpha - terms) * math.log1p(-sample_rate)
+    terms = np.arange(2, LAST_OF_ALL + 2)
     losses = (terms - 1) * (terms * line.slope + line.offset)
-    excess = logsumexp(weights + losses + np.log(-np.expm1(-losses)))
-    return float(np.logaddexp(0.0, excess))
+    with np.errstate(divide="ignore"):
+        # A loss below the smallest float is 0, and its logarithm -inf.
+        excesses = losses + np.log(-np.expm1(-losses))
+    # The factors of a binomial weight that need no alpha, and those of alpha minus the term.
+    taken = excesses + terms * math.log(sample_rate) - gammaln(terms + 1)
+    rest = np.arange(LAST_OF_ALL)
+    left = rest * math.log1p(-sample_rate) - gammaln(rest + 1)
+    curve = [0.0]
+    for order in _ORDERS[1:].astype(int):
+        # alpha = order + 1, so that the terms are 2 ... alpha.
+        logarithms = taken[:order] + left[:order][::-1]
+        total = gammaln(order + 2) + logsumexp(logarithms)
+        curve.append(float(np.logaddexp(0.0, total)))
+    return np.array(curve)

@@ -6,8 +6,8 @@ from typing import Any
 
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import GENESIS, earlier
-from securefl.privacy.events import PrivacyEvent
-from securefl.privacy.lint.case import Case, Table
+from securefl.privacy.events import DiscreteGaussianSum, PrivacyEvent
+from securefl.privacy.lint.case import Case
 
 # Largest relative difference of two numbers that were computed alike.
 ROUNDING = 1e-6
@@ -49,6 +49,9 @@ def _other_terms(case: Case, client: int) -> str | None:
     # Ledgers from before seeded noise was marked do not say where their noise came from.
     if "noise" in terms:
         claimed["noise"] = privacy.get("noise")
+    # Whole clients are replaced, except where each tosses a coin whether it takes part at all.
+    is_replaced = case.protects_clients and not case.tosses_coins
+    claimed["neighbours"] = "replace_one" if is_replaced else "add_remove"
     for key, value in claimed.items():
         if terms.get(key) != value:
             return (
@@ -122,10 +125,26 @@ def noise_not_as_configured(case: Case) -> str | None:
     if not case.has_claim:
         return None
     multiplier = case.scenario["privacy"].get("noise_multiplier")
+    messages = []
     for client in case.ledgers:
-        message = _other_multiplier(case, client, multiplier)
-        if message is not None:
-            return message
+        message = _noise_of_another_place(case, client)
+        if message is None:
+            message = _other_multiplier(case, client, multiplier)
+        messages.append(message)
+    # Noise for a sum is one for all: only the client with the largest past spends its target.
+    if multiplier is None and case.place != "local" and None in messages:
+        return None
+    return next((message for message in messages if message is not None), None)
+
+
+def _noise_of_another_place(case: Case, client: int) -> str | None:
+    """Finds shares that no sum carries; `shares_as_gaussian` looks for the contrary."""
+    for event in case.booked(client).values():
+        if isinstance(event, DiscreteGaussianSum) and case.place != "distributed":
+            return (
+                f"client {client}: {case.place} noise was asked for,"
+                f" its ledger books {event.shares} shares of noise"
+            )
     return None
 
 
@@ -133,7 +152,8 @@ def _other_multiplier(case: Case, client: int, multiplier: float | None) -> str 
     if multiplier is None:
         return _calibrated_too_high(case, client)
     for event in case.booked(client).values():
-        if event.noise_multiplier != multiplier:
+        # The multiplier of shares is a quotient: its last digits are rounded.
+        if abs(event.noise_multiplier - multiplier) > ROUNDING * multiplier:
             return (
                 f"client {client}: noise multiplier {multiplier:g} was asked for,"
                 f" its ledger books {event.noise_multiplier:g}"
@@ -207,55 +227,38 @@ def _unbooked_steps(
 
 
 def _planned_steps(case: Case, client: int) -> int | None:
+    if case.is_one_release:
+        return 1
     if client >= len(case.records):
         return None
     training = case.scenario["training"]
-    if "batch" not in training:
-        return 1  # one sum a round
     batches = -(-case.records[client] // training["batch"])
     return int(training["epochs"] * batches)
 
 
 def rate_over_all_data(case: Case) -> str | None:
     """Finds a sampling rate below the client's own."""
-    if not case.has_claim:
+    if not case.has_claim or case.protects_clients:
         return None
     for client in case.ledgers:
         rates = {event.sample_rate for event in case.booked(client).values()}
-        if rates and case.protects_clients and min(rates) < (1 - ROUNDING) * case.client_rate:
-            return (
-                f"client {client} is accounted at a sampling rate of {min(rates):.4g}; its coin has"
-                f" {case.client_rate:.4g}"
-            )
-        if not rates or client >= len(case.records):
+        own_rate = case.own_rate(client)
+        if not rates or own_rate is None or min(rates) >= (1 - ROUNDING) * own_rate:
             continue
-        message = _low_rate(case, client, min(rates))
-        if message is not None:
-            return message
+        return _low_rate(case, client, min(rates), own_rate)
     return None
 
 
-def _expected_batch(training: Table, records: int) -> float:
-    """Returns the records that a client expects in a step, or in its one sum a round."""
-    if "batch" in training:
-        return float(training["batch"])
-    rate = training.get("sample_rate")
-    return records * (1.0 if rate is None else float(rate))
-
-
-def _low_rate(case: Case, client: int, rate: float) -> str | None:
+def _low_rate(case: Case, client: int, rate: float, own_rate: float) -> str:
+    shown = f"client {client} is accounted at a sampling rate of {rate:.4g}"
+    if case.is_one_release:
+        return f"{shown}, too low; each of its records takes part at a rate of {own_rate:.4g}"
+    batch = case.scenario["training"]["batch"]
     own_records = case.records[client]
-    batch = _expected_batch(case.scenario["training"], own_records)
-    own_rate = min(1.0, batch / own_records)
-    if rate >= (1 - ROUNDING) * own_rate:
-        return None
     all_records = sum(case.records)
     is_over_all = abs(rate * all_records / batch - 1) < SAME_RATE
     reason = f"over all {all_records} records" if is_over_all else "too low"
-    return (
-        f"client {client} is accounted at a sampling rate of {rate:.4g}, {reason}; it draws"
-        f" {batch:g} of its {own_records}, a rate of {own_rate:.4g}"
-    )
+    return f"{shown}, {reason}; it draws {batch} of its {own_records}, a rate of {own_rate:.4g}"
 
 
 def _clients_with_books(case: Case) -> list[int]:

@@ -64,13 +64,6 @@ class Case:
         return bool(privacy.get("unit") == "client")
 
     @property
-    def client_rate(self) -> float:
-        """The probability of a client to be in a round, by a coin of its own; 1 without coins."""
-        if not self.tosses_coins:
-            return 1.0
-        return float(self.scenario["cohort"]["size"] / self.scenario["data"]["clients"])
-
-    @property
     def tosses_coins(self) -> bool:
         """Whether each client decides by a coin of its own whether it is in a round."""
         return (self.scenario.get("cohort") or {}).get("sampling") is not None
@@ -93,6 +86,37 @@ class Case:
         if self.protects_clients:
             return ()
         return (self.scenario.get("privacy") or {}).get("records") or ()
+
+    @property
+    def place(self) -> str:
+        """Where noise is added: "local", "distributed" or "central"."""
+        return str((self.scenario.get("privacy") or {}).get("place") or "local")
+
+    @property
+    def clients(self) -> int:
+        """Clients of the federation."""
+        return int(self.scenario["data"].get("clients") or len(self.records))
+
+    @property
+    def is_one_release(self) -> bool:
+        """Whether a client releases once a round: one sum of gradients, or one clipped update."""
+        kind = self.scenario["training"].get("kind")
+        return kind == "clipped_gradient" or self.protects_clients
+
+    def own_rate(self, client: int) -> float | None:
+        """Returns the rate at which the protected unit of a client is in a release.
+
+        Returns:
+            None where it depends on a number of records that is not declared.
+        """
+        if self.protects_clients:
+            return self.scenario["cohort"]["size"] / self.clients if self.tosses_coins else 1.0
+        training = self.scenario["training"]
+        if self.is_one_release:
+            return float(training.get("sample_rate") or 1.0)
+        if client >= len(self.records):
+            return None
+        return min(1.0, float(training["batch"] / self.records[client]))
 
     @property
     def has_noised_fit(self) -> bool:

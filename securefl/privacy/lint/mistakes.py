@@ -5,7 +5,7 @@ tests/privacy/lint/test_lint.py plants every one of them in a run folder.
 
 from collections.abc import Mapping
 
-from securefl.privacy.lint import books, practice, remarks
+from securefl.privacy.lint import books, practice, remarks, shares
 from securefl.privacy.lint.case import Mistake
 
 MISTAKES: Mapping[str, Mistake] = {
@@ -86,6 +86,44 @@ MISTAKES: Mapping[str, Mistake] = {
         ),
         source="Kairouz et al., Advances and Open Problems in Federated Learning, 2021",
         look=books.rate_over_all_data,
+    ),
+    "draw-amplified": Mistake(
+        why=(
+            "A claim for whole clients is booked at a sampling rate below one, and the cohorts are"
+            " drawn by the server, or from the scenario's seed. Sampling amplifies against those"
+            " alone who do not learn who was sampled. Let each client toss a coin of its own"
+            " (cohort.sampling = 'poisson'), or book every round in full."
+        ),
+        source=(
+            "Balle, Barthe and Gaboardi, Privacy Amplification by Subsampling, NeurIPS 2018 (the"
+            " sample is secret)"
+        ),
+        look=shares.draw_amplified,
+    ),
+    "shares-as-gaussian": Mistake(
+        why=(
+            "Clients add shares of discrete Gaussian noise, and a ledger books the sum as one"
+            " Gaussian of the same deviation. What is proven for shares costs more: at ten clients,"
+            " sigma 4, 50 rounds and delta .001 it is epsilon 7.18, where the Gaussian has 6.45."
+        ),
+        source=(
+            "Kairouz, Liu and Steinke, The Distributed Discrete Gaussian Mechanism, ICML 2021,"
+            " proposition 14"
+        ),
+        look=shares.shares_as_gaussian,
+    ),
+    "shares-for-all-present": Mistake(
+        why=(
+            "Shares of noise were sized for all clients that were invited. Clients drop out, and"
+            " corrupt ones know their own shares: only the shares of honest clients in the opened"
+            " sum count, and there are at least the threshold minus `corrupt` of these. With fewer"
+            " shares the noise is too small by the root of their number."
+        ),
+        source=(
+            "Dwork et al., Our Data, Ourselves: Privacy via Distributed Noise Generation, EUROCRYPT"
+            " 2006 (the shares of honest parties hide; the others are known)"
+        ),
+        look=shares.shares_for_all_present,
     ),
     "shuffled-as-poisson": Mistake(
         why=(

@@ -33,22 +33,21 @@ def seeded_before(case: Case) -> str | None:
 def cohort_not_secret(case: Case) -> str | None:
     """Finds clients drawn for a round, next to a claim."""
     invited = (case.scenario.get("cohort") or {}).get("size")
-    clients = len(case.records)
-    if case.protects_clients:
-        # Where clients toss coins nobody draws them, and their rate is accounted.
-        clients = 0 if case.tosses_coins else case.scenario["data"]["clients"]
-    if not case.has_claim or invited is None or invited >= clients:
+    if not case.has_claim or case.tosses_coins:
+        return None
+    if invited is None or invited >= case.clients:
         return None
     return (
-        f"cohorts of {invited} of {clients} clients are drawn from the scenario's seed:"
+        f"cohorts of {invited} of {case.clients} clients are drawn from the scenario's seed:"
         " the claim gains nothing from that draw"
     )
 
 
 def groups_not_covered(case: Case) -> str | None:
     """Finds records that belong together, next to a claim for one record."""
-    is_grouped = case.scenario["data"].get("grouped")
-    if not case.has_claim or not is_grouped or case.protects_clients:
+    if not case.has_claim or case.protects_clients:
+        return None
+    if not case.scenario["data"].get("grouped"):
         return None
     return (
         "records have groups, such as patients: epsilon is for one record, not for all records of"
@@ -74,7 +73,8 @@ def _settings(scenario: Mapping[str, Any]) -> tuple[object, ...]:
     privacy = scenario.get("privacy") or {}
     keys = ("model", "training", "server", "defense", "rounds")
     values = [scenario.get(key) for key in keys]
-    return (*values, privacy.get("epsilon"), privacy.get("noise_multiplier"))
+    claim = ("epsilon", "noise_multiplier", "unit", "place")
+    return (*values, *(privacy.get(key) for key in claim))
 
 
 def majority_accuracy(case: Case) -> str | None:

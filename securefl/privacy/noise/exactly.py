@@ -15,7 +15,7 @@ from securefl.rng import Keystream
 _FIRST_DIGITS = 40
 _MORE_BITS = 64
 _MORE_DIGITS = 20  # above 64 bits, so that digits stay ahead of bits
-# Digits beyond those that are asked for. They cover the roundings of some hundred terms.
+# Digits beyond those that are asked for. They cover the roundings of some thousand terms.
 _GUARD_DIGITS = 15
 
 
@@ -75,11 +75,26 @@ class Level:
             level += 1
         return level
 
-    def accepts(self, level: int, offset: int, coin: Uniform) -> bool:
-        """Returns whether a coin accepts an offset of a level."""
+    def accepts(self, level: int, offset: int, coin: Uniform, *, before: Fraction) -> bool:
+        """Returns whether a coin accepts an offset of a level that is not accepted yet.
+
+        Args:
+            level: of the proposal.
+            offset: of the proposal.
+            coin: a second coin.
+            before: probability that a first coin has accepted this proposal, at most that of the
+                whole acceptance.
+        """
         start = level * self._span
         exponent = ((start + offset) ** 2 - start**2) / self._double_variance
-        return coin.is_below(lambda digits: _exp_minus(exponent, digits + _GUARD_DIGITS))
+
+        def chance(digits: int) -> Decimal:
+            context = _context(digits + _GUARD_DIGITS)
+            whole = Fraction(_exp_minus(exponent, digits + _GUARD_DIGITS))
+            rest = (whole - before) / (1 - before)
+            return context.divide(Decimal(rest.numerator), Decimal(rest.denominator))
+
+        return coin.is_below(chance)
 
     def threshold(self, level: int, bits: int) -> int:
         """Returns the cumulative probability of a level in units of 2^-bits, to within one unit."""
@@ -94,16 +109,19 @@ class Level:
     def _partial_sums(self, digits: int) -> list[Decimal]:
         """Returns the sums of the levels' weights, up to weights that no digit shows.
 
-        A span is at least an eighth of sigma. Where a weight is below 10^-40 the next one is then
-        below a quarter of it, so all weights behind it together are below the weight itself.
+        A span is at least a 128th of sigma. Where a weight is below 10^-40 the next one is then
+        below .9 of it, so all weights behind it together are below ten times the weight.
         """
         context = _context(digits + _GUARD_DIGITS)
-        smallest = Decimal(10) ** -(digits + 2)
+        smallest = Decimal(10) ** -(digits + 3)
+        # exp(-k^2 a) = exp(-(k - 1)^2 a) exp(-(2 k - 1) a).
+        first = _exp_minus(self._span**2 / self._double_variance, digits + _GUARD_DIGITS)
+        ratio = first
         sums = [Decimal(1)]
         weight = Decimal(1)
         while weight > smallest:
-            start = len(sums) * self._span
-            weight = _exp_minus(start**2 / self._double_variance, digits + _GUARD_DIGITS)
+            weight = context.multiply(weight, ratio)
+            ratio = context.multiply(ratio, context.multiply(first, first))
             sums.append(context.add(sums[-1], weight))
         return sums
 

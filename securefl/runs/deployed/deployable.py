@@ -29,6 +29,12 @@ def check_deployable(scenario: Scenario) -> None:
         raise ScenarioError(
             "simulate plays faults and scanners, which between sites are real: remove it"
         )
+    privacy = scenario.privacy
+    if privacy is not None and privacy.place == "central":
+        raise ScenarioError(
+            "privacy.place = 'central' trusts the server with sums without noise, which no site "
+            "can check: between sites, use 'distributed' or 'local'"
+        )
     if scenario.data.label_noise is not None:
         raise ScenarioError("data.label_noise changes records, which sites do not: remove it")
     if scenario.data.fit is not None:

@@ -24,7 +24,7 @@ def check_model(declared: Declaration, facts: Facts) -> None:
     check_foreign(facts.architecture, facts.task, facts.adaptation)
     tried("model", lambda: facts.model)
     if facts.trainer.private:
-        check_norms(facts.model, declared.model.name)
+        check_norms(facts.model, facts.architecture.name)
     else:
         _check_batches(declared, facts)
     if declared.protects_clients:

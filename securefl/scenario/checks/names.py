@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
+from securefl.scenario.automatic import AUTO
 from securefl.scenario.declaration import PLANNED, Declaration, not_yet
 from securefl.scenario.plugins.find import TABLES, Group, find, installed
 
@@ -69,7 +70,7 @@ class _Name(NamedTuple):
 def _plugins(declared: Declaration) -> Iterator[_Name]:
     """Yields the names that a plug-in may stand behind."""
     yield _Name("data.name", Group.DATA, declared.data.name, TABLES[Group.DATA])
-    yield _Name("model.name", Group.MODELS, declared.model.name, catalog.MODELS)
+    yield _Name("model.name", Group.MODELS, declared.model.name, (*catalog.MODELS, AUTO))
     for prefilter in declared.defense.prefilters:
         yield _Name("defense.prefilters", Group.PREFILTERS, prefilter.name, catalog.PREFILTERS)
     rule, step = declared.defense.rule.name, declared.server.step

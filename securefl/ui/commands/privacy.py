@@ -9,13 +9,25 @@ import typer
 
 from securefl.errors import ScenarioError
 from securefl.ui.commands.options import Shown, drawn
+from securefl.ui.commands.releases import (
+    ContributingOption,
+    DimensionOption,
+    GranularityOption,
+    Place,
+    PlaceOption,
+    Shares,
+    SharesOption,
+    gaussians_of,
+    in_words,
+    releases_of,
+    shares_of,
+)
 
-if TYPE_CHECKING:  # loading the accountant takes a second, which `--help` need not wait
-    from securefl.privacy.events import SampledGaussian
+if TYPE_CHECKING:
     from securefl.ui.styles import Style
 
 app = typer.Typer(
-    help="Epsilon, noise and privacy profile of Gaussian releases.", no_args_is_help=True
+    help="Epsilon, noise and privacy profile of noisy releases.", no_args_is_help=True
 )
 
 Rate = Annotated[
@@ -55,14 +67,23 @@ def epsilon(
     steps: Steps,
     delta: Delta,
     sample_rate: Rate = 1.0,
+    place: PlaceOption = Place.LOCAL,
+    shares: SharesOption = None,
+    contributing: ContributingOption = None,
+    granularity: GranularityOption = None,
+    dimension: DimensionOption = None,
     display: Shown = None,
 ) -> None:
     """Epsilon of some noisy steps, with the answers of other accountants."""
+    in_shares = shares_of(place, shares, contributing, granularity, dimension)
+    if in_shares is not None:
+        _show_bound(in_shares, sample_rate, noise_multiplier, steps, delta, display)
+        return
     with _refusals_of_options():
         from securefl.privacy.accounting import crosscheck
         from securefl.privacy.accounting.epsilon import bounds
 
-        releases = _releases(sample_rate, noise_multiplier, steps)
+        releases = gaussians_of(sample_rate, noise_multiplier, steps)
         lower, upper = bounds(releases, delta=delta)
         renyi = crosscheck.renyi_epsilon(releases, delta=delta)
         prv = None
@@ -75,27 +96,71 @@ def epsilon(
     surely = f"surely not below {lower:.6g}" if has_lower_end else "no lower end was found"
     lines = [
         f"epsilon {upper:.6g} at delta {delta:g} ({surely})",
-        _assumptions(sample_rate, noise_multiplier, steps),
+        *in_words(None, sample_rate, noise_multiplier, steps),
         f"cross-checks: Rényi DP {renyi:.6g}{same}, Opacus PRV {_prv_in_words(prv, lower)}",
     ]
     _show(display, lines, epsilon=upper, lower=lower, delta=delta, renyi=renyi, prv=prv)
 
 
+def _show_bound(
+    shares: Shares,
+    sample_rate: float,
+    noise_multiplier: float,
+    steps: int,
+    delta: float,
+    display: "Style | None",
+) -> None:
+    """Prints the bound for shares of noise, of which the other accountants do not know."""
+    with _refusals_of_options():
+        from securefl.privacy.accounting.epsilon import epsilon as epsilon_of
+        from securefl.privacy.events import event_to_json
+
+        releases = releases_of(shares, sample_rate, noise_multiplier, steps)
+        upper = epsilon_of(releases, delta=delta)
+        event = event_to_json(shares.event(noise_multiplier, sample_rate))
+    lines = [
+        f"epsilon {upper:.6g} at delta {delta:g} (a proven bound)",
+        *in_words(shares, sample_rate, noise_multiplier, steps),
+    ]
+    _show(display, lines, epsilon=upper, delta=delta, event=event)
+
+
 @app.command()
 def calibrate(
-    target: Target, steps: Steps, delta: Delta, sample_rate: Rate = 1.0, display: Shown = None
+    target: Target,
+    steps: Steps,
+    delta: Delta,
+    sample_rate: Rate = 1.0,
+    place: PlaceOption = Place.LOCAL,
+    shares: SharesOption = None,
+    contributing: ContributingOption = None,
+    granularity: GranularityOption = None,
+    dimension: DimensionOption = None,
+    display: Shown = None,
 ) -> None:
     """The noise multiplier that a target epsilon needs."""
+    in_shares = shares_of(place, shares, contributing, granularity, dimension)
     with _refusals_of_options():
-        from securefl.privacy import calibrate_noise, subsampled_gaussian_epsilon
+        from securefl.privacy.accounting.epsilon import epsilon as epsilon_of
 
-        noise = calibrate_noise(target, sample_rate, steps, delta)
-        reached = subsampled_gaussian_epsilon(sample_rate, noise, steps, delta)
+        noise = _calibrated(in_shares, target, sample_rate, steps, delta)
+        releases = releases_of(in_shares, sample_rate, noise, steps)
+        reached = epsilon_of(releases, delta=delta)
     lines = [
         f"noise multiplier {noise:.6g}: epsilon {reached:.6g} at delta {delta:g}",
-        _assumptions(sample_rate, noise, steps),
+        *in_words(in_shares, sample_rate, noise, steps),
     ]
     _show(display, lines, noise_multiplier=noise, epsilon=reached, delta=delta)
+
+
+def _calibrated(
+    shares: Shares | None, target: float, sample_rate: float, steps: int, delta: float
+) -> float:
+    from securefl.privacy.accounting.calibration import calibrate_event, calibrate_noise
+
+    if shares is None:
+        return calibrate_noise(target, sample_rate, steps, delta)
+    return calibrate_event(target, lambda noise: shares.event(noise, sample_rate), steps, delta)
 
 
 @app.command()
@@ -104,16 +169,23 @@ def profile(
     steps: Steps,
     delta: Delta = 1e-5,
     sample_rate: Rate = 1.0,
+    place: PlaceOption = Place.LOCAL,
+    shares: SharesOption = None,
+    contributing: ContributingOption = None,
+    granularity: GranularityOption = None,
+    dimension: DimensionOption = None,
     plot: Plot = None,
     display: Shown = None,
 ) -> None:
     """Delta at every epsilon, and a bound on what any attack can find."""
+    in_shares = shares_of(place, shares, contributing, granularity, dimension)
     with _refusals_of_options():
-        from securefl.privacy import privacy_profile, subsampled_gaussian_epsilon
+        from securefl.privacy import privacy_profile
+        from securefl.privacy.accounting.epsilon import epsilon as epsilon_of
 
-        releases = _releases(sample_rate, noise_multiplier, steps)
+        releases = releases_of(in_shares, sample_rate, noise_multiplier, steps)
         curve = privacy_profile(releases, delta=delta)
-        at_delta = subsampled_gaussian_epsilon(sample_rate, noise_multiplier, steps, delta)
+        at_delta = epsilon_of(releases, delta=delta)
     epsilons = [at_delta * share for share in SHARES_OF_EPSILON]
     deltas = {round(epsilon, 6): curve.delta(epsilon) for epsilon in epsilons}
     bounds = {rate: curve.most_true_positives(rate) for rate in FALSE_ALARM_RATES}
@@ -122,7 +194,7 @@ def profile(
         f"no attack finds more than {bound:.3g} of the members at {rate:g} false alarms"
         for rate, bound in bounds.items()
     ]
-    lines.append(_assumptions(sample_rate, noise_multiplier, steps))
+    lines += in_words(in_shares, sample_rate, noise_multiplier, steps)
     if plot is not None:
         from securefl.ui.figures import draw_profile
 
@@ -184,24 +256,6 @@ def _prv_in_words(epsilon: float | None, lower: float) -> str:
         return "none"
     remark = ", which is too low" if epsilon < lower else ""
     return f"{epsilon:.6g}{remark}"
-
-
-def _releases(
-    sample_rate: float, noise_multiplier: float, steps: int
-) -> "dict[SampledGaussian, int]":
-    from securefl.privacy.events import SampledGaussian
-
-    return {SampledGaussian(sample_rate, noise_multiplier, steps): 1}
-
-
-def _assumptions(sample_rate: float, noise_multiplier: float, steps: int) -> str:
-    drawn = "each over all records"
-    if sample_rate < 1:
-        drawn = f"each over a Poisson sample at rate {sample_rate:g}"
-    return (
-        f"{steps} Gaussian releases at noise multiplier {noise_multiplier:g}, {drawn}; "
-        "a record added or removed"
-    )
 
 
 def _show(display: "Style | None", lines: list[str], **facts: Any) -> None:

@@ -70,6 +70,7 @@ def make_client(
         monotonic=monotonic or MemoryMonotonic(),
         reader=reader,
         beside=beside,
+        share_stream_for=lambda round: seeded_keystream(0, "shares", client, round),
     )
 
 

@@ -20,7 +20,9 @@ from securefl.channels.masking.agreement import (
 )
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.long_integers import LongIntegers
+from securefl.channels.masking.noise import SumNoise
 from securefl.errors import ProtocolError
+from securefl.privacy.events import DiscreteGaussianSum
 from tests.channels.masking.parties import agreement, identity
 
 deterministic = settings(derandomize=True, max_examples=100, deadline=None, database=None)
@@ -252,6 +254,7 @@ def test_a_client_is_in_one_block_and_a_stranger_in_none() -> None:
 
 
 # The digest.
+EVENT = DiscreteGaussianSum.of(3.0, 2, sensitivity=1.0, granularity=0.1, dimension=3)
 
 CHANGES: dict[str, dict[str, Any]] = {
     "roster, one key": {"roster": ROSTER | {2: identity(9).public}},
@@ -268,6 +271,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "code, last bit of clip": {"code": replace(CODE, clip=math.nextafter(CODE.clip, math.inf))},
     "code, rounding": {"code": replace(CODE, rounding="stochastic")},
     "code, most": {"code": replace(CODE, most=6)},
+    "code, headroom": {"code": replace(CODE, headroom=1)},
+    "code, max_levels": {"code": replace(CODE, max_levels=5)},
+    "noise": {"noise": SumNoise(3.0, 2, 1.0, 99, None, EVENT)},
     "corrupt": {"corrupt": 2, "min_cohort": 4},
     "min_cohort": {"min_cohort": 4},
     "max_weight": {"max_weight": 2},
@@ -302,7 +308,7 @@ def test_all_changes_give_digests_of_their_own() -> None:
 def test_no_field_was_forgotten() -> None:
     named = {name for change in CHANGES.values() for name in change}
     assert {field.name for field in fields(Agreement)} == named | {"session"}
-    coded = {"ring", "clip", "rounding", "most"}
+    coded = {"ring", "clip", "rounding", "most", "headroom", "max_levels"}
     assert {field.name for field in fields(FixedPoint)} == coded
     for name in coded:
         assert any(

@@ -29,7 +29,9 @@ def terms() -> Terms:
 
 def played(algorithm: GradientDescent) -> list[tuple[Tensor, Mapping[str, Tensor]]]:
     """Weights and state after each round; clients send minus their gradient."""
-    weights, state, course = START, {}, []
+    weights = START
+    state: Mapping[str, Tensor] = {}
+    course: list[tuple[Tensor, Mapping[str, Tensor]]] = []
     for round, gradient in enumerate(GRADIENTS):
         weights, state = algorithm.move(fedavg, weights, -gradient, state, round=round, share=1.0)
         course.append((weights, state))

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from securefl.audit.lint import examine, mistake_lines
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.privacy import chain as ledger
+from securefl.privacy.events import DiscreteGaussianSum, event_to_json
 from securefl.privacy.lint.case import Case
 from securefl.privacy.lint.lint import lint
 from securefl.privacy.lint.mistakes import MISTAKES
@@ -179,6 +180,18 @@ def privacy(**values: object) -> Callable[[Path], None]:
     return lambda run: change_scenario(run, lambda scenario: scenario["privacy"].update(values))
 
 
+def book_shares_of_everybody(run: Path) -> None:
+    """Books noise of four shares in the sums of four clients, of which one may be corrupt."""
+    privacy(place="distributed")(run)
+    event = DiscreteGaussianSum.of(20.0, 4, sensitivity=1.0, granularity=0.1, dimension=14)
+    for client in range(4):
+        rewrite_ledger(
+            run,
+            client,
+            lambda entry: entry | {"event": entry["event"] and event_to_json(event)},
+        )
+
+
 def metrics(**values: object) -> Callable[[Path], None]:
     return lambda run: change(cell(run) / "metrics.json", lambda held: held.update(values))
 
@@ -196,6 +209,9 @@ PLANTS: dict[str, Callable[[Path], None]] = {
     "shuffled-as-poisson": practice("sampling", "shuffled"),
     "batches-dropped": practice("batches", "dropped"),
     "rate-over-all-data": lambda run: rewrite_ledger(run, 0, with_event(sample_rate=0.01)),
+    "draw-amplified": privacy(unit="client"),
+    "shares-as-gaussian": privacy(place="distributed"),
+    "shares-for-all-present": book_shares_of_everybody,
     "private-normaliser": practice("normaliser", "batch"),
     "batch-norm": practice("layers", ["BatchNorm2d"]),
     "private-statistics": practice("statistics", "private"),

@@ -21,7 +21,12 @@ POISSON = 'cohort={ size = 10, sampling = "poisson" }'
 def case(*overrides: str, rate: float = 1.0, **privacy: Any) -> Case:
     resolved = parse_scenario(TEXT, overrides=overrides).resolved()
     resolved["privacy"] |= privacy
-    terms = {"unit": "client", "delta": resolved["privacy"]["delta"], "budget": 8.0}
+    terms = {
+        "unit": resolved["privacy"]["unit"],
+        "neighbours": "add_remove" if resolved["cohort"].get("sampling") else "replace_one",
+        "delta": resolved["privacy"]["delta"],
+        "budget": 8.0,
+    }
     line = {
         "event": event_to_json(SampledGaussian(rate, 2.0, 1)),
         "release": ["run", 0, 0, 0],
@@ -42,16 +47,16 @@ def test_what_a_client_does_with_its_records_is_no_mistake() -> None:
     assert of_records.practice("sampling", "poisson") == "shuffled"
 
 
-@pytest.mark.parametrize(("rate", "found"), [(0.25, set()), (0.2, {"rate-over-all-data"})])
+@pytest.mark.parametrize(("rate", "found"), [(0.25, set()), (0.2, {"draw-amplified"})])
 def test_a_rate_below_that_of_the_coins_is_found(rate: float, found: set[str]) -> None:
     assert names(case(POISSON, rate=rate)) == found
 
 
 def test_a_rate_without_coins_is_found() -> None:
     looked = case(rate=0.25)
-    assert names(looked) == {"rate-over-all-data"}
+    assert names(looked) == {"draw-amplified"}
     (finding,) = lint(looked)
-    assert finding.message == ("client 0 is accounted at a sampling rate of 0.25; its coin has 1")
+    assert finding.message.endswith("at a rate of 1")
 
 
 def test_a_cohort_from_the_seed_is_remarked_and_coins_are_not() -> None:

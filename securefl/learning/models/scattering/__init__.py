@@ -1,0 +1,1 @@
+"""A linear head on fixed features: a 2-D scattering transform, which learns nothing."""
