@@ -114,6 +114,16 @@ def test_noise_is_added_to_zeros_as_well_and_is_not_scaled_by_the_coin() -> None
         assert float(noise.std()) == pytest.approx(1.0, rel=0.05)
 
 
+def test_noise_of_clients_and_rounds_is_independent() -> None:
+    def noise(client: int, round: int) -> list[float]:
+        trainer = ClippedUpdates(Fixed(torch.zeros(4)), client, release(std=1.0), clip=1.0)
+        return trainer.fit(torch.zeros(4), round=round).delta.tolist()
+
+    assert noise(0, 0) == noise(0, 0)
+    assert noise(0, 0) != noise(0, 1)
+    assert noise(0, 0) != noise(1, 0)
+
+
 def test_what_can_train_early_begins_with_the_same_tensor() -> None:
     inner = Fixed(torch.ones(2))
     weights = torch.zeros(2)

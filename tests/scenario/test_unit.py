@@ -94,6 +94,10 @@ def test_the_ledgers_terms_name_unit_and_neighbours(
     assert (terms.unit, terms.neighbours) == ("client", neighbours)
 
 
+def test_no_buffer_of_the_model_is_part_of_an_update() -> None:
+    assert of_clients().facts.adaptation.private
+
+
 def test_fresh_noise_is_not_repeated_though_training_has_none() -> None:
     assert not of_clients().repeatable
     assert of_clients("privacy.noise=seeded").repeatable

@@ -14,7 +14,7 @@ from securefl.learning.algorithms.client_level import (
     unit_length,
 )
 from securefl.learning.algorithms.protocol import Place
-from securefl.learning.protocol import EarlyTrainer, Trained
+from securefl.learning.protocol import EarlyTrainer, StepResult, Trained
 from securefl.learning.release import Release
 from securefl.learning.steps import fedavg, fedavgm
 from securefl.privacy.events import SampledGaussian
@@ -92,6 +92,27 @@ def test_a_step_with_a_state_keeps_it_next_to_the_clip() -> None:
         weights, state = adaptive().move(fedavgm, weights, estimate, state, round=round, share=1.0)
     assert set(state) == {"velocity", "clip"}
     assert state["velocity"].tolist() == pytest.approx([3.8, 0.0])  # .9 x 2 + 2
+
+
+def test_the_step_does_not_see_the_clip() -> None:
+    seen: list[set[str]] = []
+
+    def step(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor]) -> StepResult:
+        seen.append(set(state))
+        return StepResult(weights, state)
+
+    state: Mapping[str, Tensor] = {}
+    for round in range(2):
+        state = (
+            adaptive().move(step, torch.zeros(D), torch.zeros(3), state, round=round, share=1.0)
+        ).state
+    assert seen == [set(), set()]
+
+
+def test_a_clip_that_is_no_number_is_taken_for_the_first_one() -> None:
+    trainer = adaptive().at_client(Fixed(torch.tensor([0.6, 0.8])), place())
+    update = trainer.fit(torch.tensor([0.0, 0.0, math.nan]), round=0).delta
+    assert update.tolist() == pytest.approx([0.3, 0.4, 0.25], rel=2e-6)
 
 
 @pytest.mark.parametrize(("within", "end"), [(1.0, 2.0 / 1024), (0.0, 2.0 * 1024)])
