@@ -131,17 +131,56 @@ def test_almost_every_comparison_is_decided_by_floating_point(sigma: float) -> N
     assert len(proposal.edges) * discrete._LEVEL_MARGIN / 2**63 < 2**-31
 
 
-@pytest.mark.parametrize("sigma", [300.0, 1e6])
-def test_a_level_beyond_the_table_is_accepted_exactly(
-    sigma: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A table that ends early leaves the same probabilities: the first coin is not asked there.
+class Words(Keystream):
+    """A keystream of given 64-bit words."""
+
+    def __init__(self, *words: int) -> None:
+        self.words = list(words)
+
+    def integers(self, size: int) -> NDArray[np.uint64]:
+        """Returns the next words."""
+        taken, self.words = self.words[:size], self.words[size:]
+        return np.array(taken, dtype=np.uint64)
+
+
+def chance_of(level: int, offset: int, sigma: float, span: int) -> Fraction:
+    """Returns the probability of acceptance, in rational numbers, to 20 digits."""
+    start = level * span
+    exponent = Fraction((start + offset) ** 2 - start**2) / (2 * Fraction(sigma) ** 2)
+    return Fraction(sum((-exponent) ** n / math.factorial(n) for n in range(20)))
+
+
+PROPOSALS = [(0, 1), (0, 2047), (3, 2047), (40, 1000), (300, 2047)]
+
+
+@pytest.mark.parametrize(("level", "offset"), PROPOSALS)
+def test_a_second_coin_accepts_the_rest_of_the_probability(level: int, offset: int) -> None:
+    sigma = 200_000.0
     proposal = discrete._proposal(sigma)
-    short = replace(proposal, last=40)
-    monkeypatch.setattr(discrete, "_proposal", lambda sigma: short)
-    numbers = draws(8_000, sigma) / sigma
-    counts = np.bincount(np.searchsorted(norm.ppf(np.arange(1, 50) / 50), numbers), minlength=50)
-    assert chi_square_is_right(counts, np.full(50, 0.02))
+    assert 1 << proposal.span_bits == 2048
+    first = Fraction(proposal.quick, 2**16)
+    rest = (chance_of(level, offset, sigma, 2048) - first) / (1 - first)
+    coin = int(rest * 2**64)
+    for by, is_accepted in [(-(2**26), True), (2**26, False), (-9, True), (9, False)]:
+        # Far from the probability floating point decides, near to it the exact comparison.
+        accepts = proposal._second_coins(np.array([level]), np.array([offset]), Words(coin + by))
+        assert accepts.tolist() == [is_accepted], by
+
+
+def test_the_first_coin_is_not_asked_beyond_the_table() -> None:
+    # The table ends at level 2. Level 300 has a threshold; the words below it are that level.
+    sigma = 200_000.0
+    usual = discrete._proposal(sigma)
+    short = replace(usual, last=2, quick=discrete._quick(sigma, usual.span_bits, 2))
+    word = (int(usual.edges[2 * 300]) - 10) << 1
+    offset = 2047
+    chance = int(chance_of(300, offset, sigma, 2048) * 2**64)
+    assert chance < short.quick << 48
+    more = offset << (64 - usual.span_bits)  # the first coin is 0
+    for by, numbers in [(-9, [300 * 2048 + offset]), (9, []), (2**50, [])]:
+        assert short.accepted(1, Words(word, more, chance + by)).tolist() == numbers
+    # Within the table the first coin is enough.
+    assert usual.accepted(1, Words(word | 1, more)).tolist() == [-(300 * 2048 + offset)]
 
 
 @pytest.mark.parametrize("sigma", [128.0, 255.9, 1e6, 2.0**50])

@@ -56,6 +56,18 @@ def test_a_number_that_is_met_exactly_is_not_above() -> None:
     assert Uniform((1 << 63) - 1, 64, Bits(5)).is_below(lambda digits: Decimal("0.5"))
 
 
+@pytest.mark.parametrize("by", ["5e-41", "-5e-41"])
+def test_a_number_within_the_error_of_an_end_is_not_decided_yet(by: str) -> None:
+    # One half and a little: the first 40 digits do not show on which side the number lies.
+    with localcontext() as context:
+        context.prec = 60
+        number = Decimal("0.5") + Decimal(by)
+    zeros = Uniform(1 << 63, 64, Bits(0, 0, 0))
+    assert zeros.is_below(lambda digits: number) is (number > Decimal("0.5"))
+    ones = Uniform((1 << 63) - 1, 64, Bits(*[2**64 - 1] * 3))
+    assert ones.is_below(lambda digits: number) is (number > Decimal("0.5"))
+
+
 def weight(start: int, sigma: float) -> Decimal:
     """Returns exp(-start^2 / 2 sigma^2) by a series, to 60 digits."""
     with localcontext() as context:

@@ -346,11 +346,12 @@ def test_a_short_update_is_not_made_longer(ring: int) -> None:
     assert values @ delta == pytest.approx(0.09, abs=0.01)
 
 
-def test_weights_count_in_the_length() -> None:
+@pytest.mark.parametrize("ring", [16, 32])
+def test_weights_count_in_the_length(ring: int) -> None:
     # Weight 1 of 4: an update of norm 3 is within a weighted length of 1, and stays.
     tiny = replace(CLIENT, noise_multiplier=1e-3)
     weights = dict.fromkeys(range(5), 1)
-    terms = terms_of(5, tiny, weights=weights, max_weight=4)
+    terms = terms_of(5, tiny, ring=ring, weights=weights, max_weight=4)
     delta = np.zeros(D, dtype=np.float32)
     delta[0] = 3.0
     values = opened(Session(terms), delta=delta) * terms.code.step
