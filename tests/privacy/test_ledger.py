@@ -820,11 +820,11 @@ def test_a_sum_with_shares_is_not_counted_as_a_gaussian_of_its_deviation(path: P
 
 
 def test_a_mixed_ledger_holds_its_budget_and_refuses_nothing_that_fits(path: Path) -> None:
-    ledger = Ledger(path, TERMS._replace(budget=3.0))
+    ledger = Ledger(path, TERMS._replace(budget=2.0))
     booked: Counter[PrivacyEvent] = Counter()
     events: list[PrivacyEvent] = [OTHER, SHARES, EVENT] * 4
     for round, event in enumerate(events):
-        fits = epsilon(booked + Counter([event]), delta=DELTA) <= 3.0
+        fits = epsilon(booked + Counter([event]), delta=DELTA) <= 2.0
         try:
             ledger.reserve(event, release_id=rid(round))
         except BudgetExceeded:
@@ -833,7 +833,7 @@ def test_a_mixed_ledger_holds_its_budget_and_refuses_nothing_that_fits(path: Pat
             assert fits
             booked[event] += 1
     assert 0 < booked[SHARES] < 4
-    assert ledger.epsilon() == epsilon(booked, delta=DELTA) <= 3.0
+    assert ledger.epsilon() == epsilon(booked, delta=DELTA) <= 2.0
 
 
 @pytest.mark.parametrize(
