@@ -1,6 +1,7 @@
 """Where noise is added: what each place needs, how much it adds, and what is refused."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,15 @@ from scipy.stats import chi2
 
 from securefl.channels.protocol import View
 from securefl.errors import ScenarioError
+from securefl.federation import engine
 from securefl.federation.values import unnoised
+from securefl.privacy.accounting.calibration import calibrate_event
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import DiscreteGaussianSum, PrivacyEvent, SampledGaussian
 from securefl.privacy.past import NO_PAST, Past
 from securefl.rng import Keystream, seeded_keystream
 from securefl.runs.names import cell_hash
+from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.assemble.central import (
     central_noise,
     noise_of_sums,
@@ -22,6 +26,7 @@ from securefl.scenario.assemble.central import (
 )
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.assemble.parts import parts
+from securefl.scenario.assemble.trainers import stream_for
 from securefl.scenario.budget import outlook
 from securefl.scenario.release import common_noise
 from securefl.scenario.scenario import Scenario, make_scenario, parse_scenario
@@ -147,6 +152,12 @@ def test_calibrated_noise_spends_the_claim_and_no_more(overrides: tuple[str, ...
     assert noise == pytest.approx(float(f"{noise:.6g}"), rel=1e-12)
 
 
+def test_calibrated_noise_is_rounded_up() -> None:
+    checked = scenario(CENTRAL)
+    exact = calibrate_event(8.0, checked.facts.release, 30, 1e-5)
+    assert exact < checked.facts.common_noise < exact * (1 + 1e-5)
+
+
 def test_the_event_of_distributed_noise_counts_the_fewest_honest_shares() -> None:
     event = scenario().facts.release(3.0)
     assert isinstance(event, DiscreteGaussianSum)
@@ -252,6 +263,22 @@ def test_roundings_are_part_of_what_central_noise_covers() -> None:
     assert rounded_sensitivity(masked) == pytest.approx(exact + floats + in_steps, rel=1e-12)
     ckks = scenario(CENTRAL, 'channel.kind="ckks"')
     assert exact + floats < rounded_sensitivity(ckks) < 1.1 * exact
+
+
+def test_a_round_under_central_noise_moves_by_the_step_and_the_noise(tmp_path: Path) -> None:
+    checked = scenario(CENTRAL)
+    weights = []
+    for name, add in (("noisy", {}), ("plain", {"noise": unnoised})):
+        assembled = assemble(checked, run="run", ledgers=tmp_path / name)
+        federation = replace(assembled.federation, **add)
+        start = replace(assembled.start, round=2)
+        weights.append(engine.play_round(federation, start).state.weights)
+    noise = central_noise(checked, checked.facts.common_noise, stream_for(checked))
+    d = len(weights[0])
+    view = View(torch.zeros(1, d), torch.tensor([490.0]), ((0, 1, 2, 3),))
+    expected = noise(view, torch.zeros(d), 2)
+    assert float(expected.norm()) > 0
+    torch.testing.assert_close(weights[0] - weights[1], expected, rtol=0, atol=1e-6)
 
 
 # --- what follows
