@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from securefl.learning.models.scattering.filters import Array, coarser, low_pass, wavelets
 
-IMAGES_AT_A_TIME = 8  # their coefficients then fit into the cache of a processor
+IMAGES_AT_A_TIME = 16  # their coefficients then fit into the cache of a processor
 
 
 def sizes_of_orders(*, scales: int, angles: int) -> list[int]:
@@ -78,17 +78,19 @@ def _moduli(spectrum: Tensor, *, scales: tuple[int, int], angles: int) -> Tensor
     before, scale = scales
     height, width = spectrum.shape[-2:]
     sides = (height * 2**before, width * 2**before)
-    filters = torch.from_numpy(_wavelets(sides, scale, angles, before)).to(spectrum.real)
     step = 2 ** (scale - before)
+    filters = torch.from_numpy(_wavelets(sides, scale, angles, before)).to(spectrum.real) / step**2
     low, right = height // step, width // step
     # Taking every step-th sample adds the frequencies up that differ by a multiple of n / step.
-    folded = torch.zeros((), dtype=spectrum.dtype, device=spectrum.device)
-    for row in range(step):
-        for column in range(step):
-            rows = slice(row * low, (row + 1) * low)
-            columns = slice(column * right, (column + 1) * right)
-            folded = folded + spectrum[..., rows, columns] * filters[:, rows, columns]
-    moduli: Tensor = torch.fft.ifft2(folded / step**2).abs()
+    blocks = [
+        (..., slice(row * low, (row + 1) * low), slice(column * right, (column + 1) * right))
+        for row in range(step)
+        for column in range(step)
+    ]
+    folded = spectrum[blocks[0]] * filters[blocks[0]]
+    for block in blocks[1:]:
+        folded += spectrum[block] * filters[block]
+    moduli: Tensor = torch.fft.ifft2(folded).abs()
     return moduli
 
 
