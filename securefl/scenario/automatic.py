@@ -17,7 +17,7 @@ from securefl.scenario.tables import Model
 AUTO = "auto"
 OF_IMAGES, OF_NUMBERS = "scattering", "logistic"
 # Records x epsilon from which a grid of so many places a side serves best, ascending.
-POOLING_FROM = ((0.0, 1), (250.0, 3), (4000.0, 7))
+POOLING_FROM = ((0.0, 1), (300.0, 3), (4500.0, 7))
 
 
 def evidence_of(records: int, epsilon: float) -> float:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, Pictures
 from securefl.audit.inquiry import OnRound
 from securefl.audit.replay import replay
+from securefl.data.task import Examples
+from securefl.learning.models.scattering.features import features_of
+from securefl.learning.models.scattering.remembered import prepared
 from securefl.privacy.remember import Remember, fresh
 
 MAX_RECORDS = 16  # behind an update that is inverted
@@ -44,15 +48,24 @@ def reconstructions(look: Look) -> Iterator[Exposure]:
 
 
 def _analytic(look: Look, update: Update) -> Iterator[Exposure]:
-    """The inputs of the layer that reads the records; nothing where none is linear."""
-    probed = look.task.inputs(look.own_records.features[:PROBED_RECORDS])
-    first = reading_layer(look.model, probed)
+    """The inputs of the layer that reads the records; nothing where none is linear.
+
+    Where a model begins with fixed features, that layer reads these.
+    """
+    first = reading_layer(look.model, _read(look, look.own_records)[:PROBED_RECORDS])
     places = None if first is None else coordinates(look.model, first)
     if first is not None and places is not None:
         outputs, width = first.weight.shape
         weight, bias = _first_layer(update.moved[places], outputs, width)
         inputs = attacks.linear_inputs(weight, bias)
-        yield _scored(look, update, "analytic leakage of the first layer", inputs)
+        is_fixed = features_of(look.model) is not None
+        what = "fixed features" if is_fixed else "the first layer"
+        yield _scored(look, update, f"analytic leakage of {what}", inputs, as_read=is_fixed)
+
+
+def _read(look: Look, examples: Examples) -> Tensor:
+    """Returns records as the first layer that trains reads them."""
+    return look.task.inputs(prepared(look.model, look.task, examples.features))
 
 
 def _first_layer(moved: Tensor, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
@@ -170,16 +183,21 @@ def _imprint(look: Look, bins: int) -> nn.Module:
     return attacks.imprint(inputs, direction, bins=bins, gain=gain)
 
 
-def _scored(look: Look, update: Update, attack: str, records: Tensor) -> Exposure:
+def _scored(
+    look: Look, update: Update, attack: str, records: Tensor, *, as_read: bool = False
+) -> Exposure:
     """Scores reconstructed records (k, features) by the best match for each true record.
+
+    With as_read they are what the first layer that trains reads, which no picture shows.
 
     Guesses are the attacker's mean record, its mean grey, and as many records of its own as the
     attack offers: more candidates come closer to some record by luck alone. Where it is unknown
     how much each client counts, the records of all clients are compared.
     """
     clients = range(len(look.data.sites)) if update.counts is None else update.counts
-    truth = look.task.inputs(look.behind(clients).features).float().flatten(1)
-    own = look.task.inputs(look.own_records.features).float().flatten(1)
+    read = partial(_read, look) if as_read else lambda found: look.task.inputs(found.features)
+    truth = read(look.behind(clients)).float().flatten(1)
+    own = read(look.own_records).float().flatten(1)
     bounds = float(own.min()), float(own.max())
     as_many_own = own[: len(records)]
     guesses = torch.cat([attacks.guesses(own), as_many_own])
@@ -194,7 +212,7 @@ def _scored(look: Look, update: Update, attack: str, records: Tensor) -> Exposur
         float(guess.quantile(0.5)),
         error=_error_of_median(match.psnr - guess),
     )
-    if len(look.task.image) != 3:
+    if as_read or len(look.task.image) != 3:
         return exposure
     nearest = torch.zeros_like(truth)
     if len(records):

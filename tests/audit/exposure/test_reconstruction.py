@@ -15,6 +15,7 @@ from securefl.audit.knowledge import Knowledge, Sight
 from securefl.data.task import Examples
 from securefl.federation.record import RoundRecord
 from securefl.learning.models.linear import mlp
+from securefl.learning.models.scattering.head import scattering
 from securefl.privacy.remember import fresh
 from securefl.vector import to_vector
 from tests.audit.exposure.subjects import (
@@ -79,6 +80,18 @@ def test_an_image_is_found_in_a_model_that_declares_its_layers_backwards() -> No
     assert exposures[ANALYTIC].measured == pytest.approx(120, abs=10)
     measured, guessing = scores(exposures[INVERTING])
     assert measured > guessing + 1
+
+
+def test_the_fixed_features_of_one_image_are_found_without_its_pixels() -> None:
+    model = scattering(IMAGES, pooling=3, generator=torch.Generator())
+    features = next(reconstructions(look_at_images(1, batch=1, model=model)))
+    assert features.attack == "analytic leakage of fixed features"
+    measured, guessing = scores(features)
+    assert measured > 60 > guessing
+    assert features.pictures is None
+    shuffled = next(reconstructions(look_at_images(1, batch=1, model=model, shuffled=True)))
+    measured, guessing = scores(shuffled)
+    assert measured < guessing + 3
 
 
 def test_a_model_without_a_linear_output_is_not_inverted_by_labels() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from securefl.learning.models.scattering.features import FixedFeatures, Recipe
+from securefl.learning.models.scattering.reference import usual_units
 from securefl.learning.models.scattering.transform import scattered
 
 USUAL = Recipe(scales=2, angles=8, pooling=7)
@@ -39,19 +40,20 @@ def test_rows_have_unit_norm_whatever_the_shape_of_images(
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
 
 
-def test_a_row_is_the_pooled_maps_of_each_order_normalised_by_itself() -> None:
-    image = images(1, 1, 28, 28).double()
-    maps = scattered((image[0] + 1) / 2, scales=2, angles=8)[0]
-    expected = []
-    for order in (maps[:1], maps[1:17], maps[17:]):
-        values = order - order.mean()
-        normal = values / math.sqrt(float(values.square().mean()) + 1e-5)
-        # 7 places into 3: 0-2, 2-4 and 4-6, as adaptive pooling says.
-        parts = [normal[:, start : start + 3] for start in (0, 2, 4)]
-        rows = torch.stack([part.mean(dim=1) for part in parts], dim=1)
-        columns = [rows[:, :, start : start + 3].mean(dim=2) for start in (0, 2, 4)]
-        expected.append(torch.stack(columns, dim=2).flatten())
-    row = torch.cat(expected)
+def test_a_row_is_the_pooled_maps_in_usual_units_normalised_together() -> None:
+    image = images(1, 2, 28, 28).double()
+    mean, deviation = map(torch.from_numpy, usual_units(scales=2, angles=8))
+    usual = []
+    for colour in image[0]:
+        maps = scattered((colour[None] + 1) / 2, scales=2, angles=8)[0]
+        usual.append((maps - mean) / deviation)
+    values = torch.cat(usual)
+    values = values - values.mean()
+    normal = values / math.sqrt(float(values.square().mean()) + 1e-5)
+    # 7 places into 3: 0-2, 2-4 and 4-6, as adaptive pooling says.
+    down = torch.stack([normal[:, at : at + 3].mean(dim=1) for at in (0, 2, 4)], dim=1)
+    both = torch.stack([down[:, :, at : at + 3].mean(dim=2) for at in (0, 2, 4)], dim=2)
+    row = both.flatten()
     torch.testing.assert_close(Recipe(2, 8, 3).rows(image)[0], row / row.norm())
 
 
@@ -65,24 +67,28 @@ def test_a_record_has_the_same_features_among_any_others() -> None:
     assert torch.equal(USUAL.rows(changed)[0], together[0])
 
 
-def test_colours_are_normalised_each_by_itself() -> None:
+def test_colours_are_normalised_together() -> None:
     colours = images(1, 3, 28, 28)
-    fainter = colours.clone()
-    fainter[:, 2] *= 0.5
-    row, other = USUAL.rows(colours)[0], USUAL.rows(fainter)[0]
-    first, second = row[: 2 * 3969], other[: 2 * 3969]
-    torch.testing.assert_close(first / first.norm(), second / second.norm())
-    # Half the contrast changes little, since each order is divided by its own deviation.
-    assert float((row - other).norm()) < 0.2
+    same = colours[:, :1].expand(-1, 3, -1, -1)
+    parts = USUAL.rows(same)[0].view(3, -1)
+    torch.testing.assert_close(parts[0], parts[1])
+    torch.testing.assert_close(parts[0] * math.sqrt(3), USUAL.rows(colours[:, :1])[0])
+    # A colour that is darker than the others stays so.
+    darker = torch.cat([same[:, :2], (same[:, 2:] - 1) / 2], dim=1)
+    averages = USUAL.rows(darker)[0].view(3, 81, 49)[:, 0].mean(dim=1)
+    assert float(averages[2]) < float(averages[0])
 
 
-def test_a_volume_has_the_mean_of_the_features_of_its_slices() -> None:
+def test_a_volume_has_the_features_of_the_average_maps_of_its_slices() -> None:
     volume = images(1, 2, 4, 28, 28)
-    slices = [FixedFeatures(USUAL)(volume[:, :, depth]) for depth in range(4)]
-    upside_down = USUAL.rows(volume.flip(2))
-    torch.testing.assert_close(USUAL.rows(volume), upside_down)
+    torch.testing.assert_close(USUAL.rows(volume), USUAL.rows(volume.flip(2)))
     same = volume[:, :, :1].expand(-1, -1, 4, -1, -1)
-    torch.testing.assert_close(USUAL.rows(same), slices[0])
+    torch.testing.assert_close(USUAL.rows(same), USUAL.rows(volume[:, :, 0]))
+    # Order 0 is linear: its part of a volume is that of the average slice, up to the norms.
+    flat = Recipe(1, 1, 7).rows(volume)[0].view(2, 2, 49)[:, 0]
+    mean = Recipe(1, 1, 7).rows(volume.mean(dim=2))[0].view(2, 2, 49)[:, 0]
+    centred, expected = flat - flat.mean(), mean - mean.mean()
+    torch.testing.assert_close(centred / centred.norm(), expected / expected.norm())
 
 
 def test_volumes_are_the_same_in_any_parts() -> None:
@@ -117,7 +123,10 @@ def test_gradients_of_single_records_pass_through_the_features() -> None:
     def first(image: Tensor) -> Tensor:
         return recipe.rows(image[None])[0, 0]
 
+    usual_units.cache_clear()
     together = vmap(grad(first))(batch)
     alone = torch.stack([grad(first)(image) for image in batch])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
     assert float(alone.abs().max()) > 0
+    # What was made on the way is of use outside, too.
+    assert recipe.rows(batch).shape == (3, 3)

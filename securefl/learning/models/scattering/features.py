@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from securefl.learning.models.scattering.reference import usual_units
 from securefl.learning.models.scattering.transform import scattered, sizes_of_orders
 
-# Of the variance within a group, for pixels from 0 to 1: fainter texture is not blown up.
+# Of the variance of a record, in units of usual coefficients: a record without any contrast has a
+# smaller one.
 EPSILON = 1e-5
-SMALLEST_NORM = 1e-12  # of a row: an image of one grey has no features, and keeps none
+SMALLEST_NORM = 1e-12  # of a row that is divided by its norm
 VOLUMES_AT_A_TIME = 16
 
 
@@ -40,12 +42,14 @@ class Recipe:
     def rows(self, images: Tensor) -> Tensor:
         """Returns (n, width) features of unit norm.
 
-        The slices of a volume, those along its first axis, are images of their own; their features
-        are averaged.
+        The maps of a volume are the averages over its slices, those along its first axis. Maps are
+        taken in their usual units, and normalised all together, record by record.
 
         Args:
             images: (n, channels, height, width) or (n, channels, depth, height, width), pixels from
                 -1 to 1.
+
+        Source: group norm of scattering features, Tramer & Boneh, ICLR 2021, here with one group.
         """
         if not len(images):
             return images.new_zeros(0, self.width(images.shape[1]))
@@ -53,24 +57,21 @@ class Recipe:
         return torch.cat([self._rows(part) for part in parts])
 
     def _rows(self, images: Tensor) -> Tensor:
-        if images.ndim == 5:
-            depth = images.shape[2]
-            slices = self._maps(images.transpose(1, 2).flatten(0, 1))
-            maps = slices.view(-1, depth, *slices.shape[1:]).mean(dim=1)
-        else:
-            maps = self._maps(images)
-        return functional.normalize(maps.flatten(1), dim=1, eps=SMALLEST_NORM)
+        maps = self._maps(images)
+        units = usual_units(scales=self.scales, angles=self.angles)
+        mean, deviation = (torch.from_numpy(values).to(maps) for values in units)
+        usual = (maps - mean) / deviation
+        normal = functional.layer_norm(usual, usual.shape[1:], eps=EPSILON)
+        pooled = functional.adaptive_avg_pool2d(normal.flatten(1, 2), self.pooling)
+        return functional.normalize(pooled.flatten(1), dim=1, eps=SMALLEST_NORM)
 
     def _maps(self, images: Tensor) -> Tensor:
-        """Returns (n, channels x maps, pooling, pooling), normalised and pooled."""
-        channels = images.shape[1]
-        pixels = (images + 1) / 2
-        maps = scattered(pixels.flatten(0, 1), scales=self.scales, angles=self.angles)
-        # Moduli shrink from order to order: each is a group, or the first would drown the others.
-        orders = torch.split(maps, sizes_of_orders(scales=self.scales, angles=self.angles), dim=1)
-        normal = [functional.layer_norm(order, order.shape[1:], eps=EPSILON) for order in orders]
-        pooled = functional.adaptive_avg_pool2d(torch.cat(normal, dim=1), self.pooling)
-        return pooled.reshape(-1, channels * maps.shape[1], self.pooling, self.pooling)
+        """Returns (n, channels, maps, height, width), averaged over the slices of volumes."""
+        n, *between = images.shape[:-2]
+        pixels = (images.flatten(0, -3) + 1) / 2
+        maps = scattered(pixels, scales=self.scales, angles=self.angles)
+        every = maps.view(n, *between, *maps.shape[1:])
+        return every.mean(dim=2) if images.ndim == 5 else every
 
 
 class FixedFeatures(nn.Module):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from securefl.learning.models.scattering.filters import coarser, low_pass, wavelets
+from securefl.learning.models.scattering.filters import Array, coarser, low_pass, wavelets
 
-IMAGES_AT_A_TIME = 8  # their coefficients then fit into the cache of a processor
+IMAGES_AT_A_TIME = 16  # their coefficients then fit into the cache of a processor
 
 
 def sizes_of_orders(*, scales: int, angles: int) -> list[int]:
@@ -78,17 +78,19 @@ def _moduli(spectrum: Tensor, *, scales: tuple[int, int], angles: int) -> Tensor
     before, scale = scales
     height, width = spectrum.shape[-2:]
     sides = (height * 2**before, width * 2**before)
-    filters = _wavelets(sides, scale, angles, before, spectrum.real.dtype).to(spectrum.device)
     step = 2 ** (scale - before)
+    filters = torch.from_numpy(_wavelets(sides, scale, angles, before)).to(spectrum.real) / step**2
     low, right = height // step, width // step
     # Taking every step-th sample adds the frequencies up that differ by a multiple of n / step.
-    folded = torch.zeros((), dtype=spectrum.dtype, device=spectrum.device)
-    for row in range(step):
-        for column in range(step):
-            rows = slice(row * low, (row + 1) * low)
-            columns = slice(column * right, (column + 1) * right)
-            folded = folded + spectrum[..., rows, columns] * filters[:, rows, columns]
-    moduli: Tensor = torch.fft.ifft2(folded / step**2).abs()
+    blocks = [
+        (..., slice(row * low, (row + 1) * low), slice(column * right, (column + 1) * right))
+        for row in range(step)
+        for column in range(step)
+    ]
+    folded = spectrum[blocks[0]] * filters[blocks[0]]
+    for block in blocks[1:]:
+        folded += spectrum[block] * filters[block]
+    moduli: Tensor = torch.fft.ifft2(folded).abs()
     return moduli
 
 
@@ -101,8 +103,8 @@ def _averaged(signals: Tensor, scales: int, before: int) -> Tensor:
         before: log2 of the step between samples.
     """
     height, width = signals.shape[-2:]
-    rows = _averages(height, scales, before, signals.dtype).to(signals.device)
-    columns = _averages(width, scales, before, signals.dtype).to(signals.device)
+    rows = torch.from_numpy(_averages(height, scales, before)).to(signals)
+    columns = torch.from_numpy(_averages(width, scales, before)).to(signals)
     return rows @ signals @ columns.T
 
 
@@ -122,24 +124,21 @@ def _padded(side: int, border: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _wavelets(
-    sides: tuple[int, int], scale: int, angles: int, before: int, dtype: torch.dtype
-) -> Tensor:
+def _wavelets(sides: tuple[int, int], scale: int, angles: int, before: int) -> Array:
     """The wavelets (L, height, width) of a scale, for every 2^before-th sample."""
-    return torch.from_numpy(coarser(wavelets(sides, scale, angles), 2**before, axes=2)).to(dtype)
+    return coarser(wavelets(sides, scale, angles), 2**before, axes=2)
 
 
 @lru_cache(maxsize=64)
-def _averages(side: int, scales: int, before: int, dtype: torch.dtype) -> Tensor:
+def _averages(side: int, scales: int, before: int) -> Array:
     """The matrix (outputs, side) that averages along an axis; the outputs of borders are left out.
 
     Args:
         side: samples along the axis, every 2^before-th.
         scales: J.
         before: log2 of the step between samples.
-        dtype: of the matrix.
     """
     step = 2 ** (scales - before)
     spectrum = coarser(low_pass(side * 2**before, scales), 2**before, axes=1)
     samples = np.fft.ifft(np.fft.fft(np.eye(side), axis=0) * spectrum[:, None], axis=0).real
-    return torch.from_numpy(samples[::step][1:-1].copy()).to(dtype)
+    return samples[::step][1:-1].copy()
