@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -195,7 +194,10 @@ def _scored(
     how much each client counts, the records of all clients are compared.
     """
     clients = range(len(look.data.sites)) if update.counts is None else update.counts
-    read = partial(_read, look) if as_read else lambda found: look.task.inputs(found.features)
+
+    def read(found: Examples) -> Tensor:
+        return _read(look, found) if as_read else look.task.inputs(found.features)
+
     truth = read(look.behind(clients)).float().flatten(1)
     own = read(look.own_records).float().flatten(1)
     bounds = float(own.min()), float(own.max())
