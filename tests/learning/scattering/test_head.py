@@ -10,6 +10,7 @@ from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.learning.dp_sgd import dp_sgd_trainers
 from securefl.learning.evaluate import predict
+from securefl.learning.models.scattering.features import Recipe
 from securefl.learning.models.scattering.head import grids_of, scattering
 from securefl.learning.models.scattering.remembered import prepared
 from securefl.learning.plan import DpPlan, LocalTraining
@@ -131,6 +132,18 @@ def test_trainers_get_the_rows_once_and_keep_the_records() -> None:
         assert torch.equal(rows.features, prepared(model, TASK, features))
         assert torch.equal(rows.labels, labels)
         assert features.dtype == torch.uint8
+
+
+def test_no_trainer_computes_features_at_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of()
+    weights = vector.to_vector(model)
+    plain, noisy = local_of(model), local_of(model, noise=1.0)
+    assert plain.prepared
+    assert noisy.prepared
+    monkeypatch.setattr(Recipe, "rows", None)
+    sgd_trainers(plain)[0].fit(weights, round=0)
+    dp_sgd_trainers(noisy)[0].fit(weights, round=0)
+    StackedSgd(plain).fit_many(weights, range(3), round=0)
 
 
 def trained(weights: Tensor) -> float:

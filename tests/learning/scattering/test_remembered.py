@@ -57,6 +57,10 @@ def test_another_recipe_type_or_shape_has_rows_of_its_own(recipe: Counting) -> N
     rows.of(recipe, TASK, records.view(1, 1, 4, 16))
     assert len(rows) == 4
     assert recipe.computed == [1, 1, 1, 1]
+    # The same bytes mean other pixels in another type.
+    bytes_of_zero = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    black = rows.of(recipe, TASK, bytes_of_zero)
+    assert not torch.equal(black, rows.of(recipe, TASK, bytes_of_zero.to(torch.int8)))
 
 
 def test_a_record_that_comes_twice_at_once_is_computed_twice(recipe: Counting) -> None:
@@ -78,6 +82,12 @@ def test_the_oldest_rows_are_forgotten_first(recipe: Counting) -> None:
     nothing = RowsByContent(ROW_BYTES - 1)
     assert nothing.of(recipe, TASK, records).shape == (4, RECIPE.width(1))
     assert len(nothing) == 0
+
+
+def test_a_row_that_is_kept_holds_the_memory_of_no_other() -> None:
+    rows = RowsByContent(10**6)
+    rows.of(RECIPE, TASK, pixels(50))
+    assert {row.untyped_storage().nbytes() for row in rows._rows.values()} == {ROW_BYTES}
 
 
 def test_whoever_writes_into_rows_changes_none_that_are_remembered() -> None:
