@@ -1,7 +1,7 @@
 """Sums of clipped gradients of a linear layer on fixed features, in closed form.
 
 The gradient of one record is the outer product of two vectors: the gradient at the outputs, and the
-features with a 1 for the bias. So norms cost no gradient, and a sum is one product of matrices.
+features, with a 1 for the bias where there is one. So norms cost no gradient, and a sum is one product of matrices.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from securefl.learning.clipping.arithmetic import clip_factors, squared_norms
 from securefl.learning.clipping.gradients import Outer
 from securefl.learning.device import device_of
 from securefl.learning.models.scattering.features import FixedFeatures
+from securefl.learning.models.scattering.prior import Prior
 from securefl.learning.options import StepOptions
 
 # Layers without parameters that treat each record by itself, in the same way each time.
@@ -49,13 +50,14 @@ class Rows:
 def linear_head(model: nn.Module) -> nn.Linear | None:
     """Returns the linear layer of a model that is nothing else, except for fixed features.
 
-    Layers before it treat each record by itself, in the same way each time.
+    Layers before it treat each record by itself, in the same way each time. A declared prior may
+    follow.
     """
     layers = list(model) if isinstance(model, nn.Sequential) else [model]
+    if layers and type(layers[-1]) is Prior:
+        layers.pop()
     *before, layer = layers or [model]
-    if type(layer) is not nn.Linear or layer.bias is None:
-        return None
-    if not (layer.weight.requires_grad and layer.bias.requires_grad):
+    if type(layer) is not nn.Linear or not all(p.requires_grad for p in layer.parameters()):
         return None
     is_fixed = all(type(part) in FIXED for part in before)
     is_hooked = any(part._forward_hooks or part._forward_pre_hooks for part in layers)
@@ -77,7 +79,12 @@ class HeadSums:
             raise ValueError("the model is no linear layer on fixed features")
         self._model = model
         self._layer = layer
-        self._before = nn.Sequential(*list(model)[:-1] if isinstance(model, nn.Sequential) else [])
+        parts = list(model) if isinstance(model, nn.Sequential) else [model]
+        place = parts.index(layer)
+        self._before = nn.Sequential(*parts[:place])
+        # In training mode, so that a prior counts.
+        self._behind = nn.Sequential(*parts[place + 1 :]).train()
+        self._has_bias = layer.bias is not None
         self._task = task
         self._loss = options.loss(task)
         self.device = device_of(model)
@@ -97,7 +104,7 @@ class HeadSums:
         """Returns (d,) float64; arguments and guarantees as in `ModelSums.clipped_sum`."""
         vector.load_vector(self._model, weights)
         p, q = self._layer.in_features, self._layer.out_features
-        total = torch.zeros(q * (p + 1), dtype=torch.float64)
+        total = torch.zeros(q * (p + self._has_bias), dtype=torch.float64)
         number = len(records) if chosen is None else len(chosen)
         size = max(1, NUMBERS_A_BLOCK // p)
         for start in range(0, number, size):
@@ -120,10 +127,10 @@ class HeadSums:
         with torch.no_grad():
             logits = self._layer(rows.inputs)
         logits.requires_grad_()
-        mean = self._loss(logits, rows.labels)
+        mean = self._loss(self._behind(logits), rows.labels)
         (outputs,) = torch.autograd.grad(mean, logits, mean.new_full((), float(len(rows))))
-        gradients = Outer(rows.inputs, outputs, weight=True, bias=True)
+        gradients = Outer(rows.inputs, outputs, weight=True, bias=self._has_bias)
         # `gradients.norms()` would sum the squares of all inputs again.
-        norms = ((rows.squares + 1) * squared_norms(outputs)).sqrt()
+        norms = ((rows.squares + float(self._has_bias)) * squared_norms(outputs)).sqrt()
         sums = gradients.sums(clip_factors(norms, clip))
         return torch.cat([part.flatten() for part in sums]).double()

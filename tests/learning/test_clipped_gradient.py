@@ -26,6 +26,8 @@ from securefl.learning.head_sums import HeadSums, Rows, linear_head
 from securefl.learning.models.images import cnn
 from securefl.learning.models.linear import logistic, mlp
 from securefl.learning.models.scattering.features import FixedFeatures, Recipe
+from securefl.learning.models.scattering.head import scattering
+from securefl.learning.models.scattering.prior import Prior
 from securefl.learning.options import StepOptions
 from securefl.learning.plan import DpPlan, LocalTraining, SumPlan
 from securefl.privacy.events import DiscreteGaussianSum, SampledGaussian
@@ -112,6 +114,19 @@ def test_a_linear_model_gives_the_sum_of_clipped_gradients(task: Task, clip: flo
     # Records that are too many to keep are read again each time, with the same result.
     unprepared = heads.clipped_sum(weights, examples, None, clip=clip)
     torch.testing.assert_close(unprepared, in_closed_form, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shares", [[0.3, 0.7], [0.2, 0.5, 0.3]], ids=["two", "three"])
+def test_a_declared_prior_stands_for_the_bias_in_every_gradient(shares: list[float]) -> None:
+    task = Task(features=144, classes=len(shares), image=(1, 12, 12))
+    model = scattering(task, pooling=1, prior=shares, generator=torch.Generator())
+    examples, weights = some_examples(task, 30), some_weights(model)
+    heads = HeadSums(model, task, StepOptions())
+    found = heads.clipped_sum(weights, heads.prepared(examples), None, clip=0.4)
+    expected = loop_sum(model.train(), task, examples, weights, clip=0.4)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    without = loop_sum(model.eval(), task, examples, weights, clip=0.4)
+    assert (found - without).norm() > 0.1
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
@@ -203,7 +218,9 @@ def frozen(layer: nn.Linear) -> nn.Linear:
         (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), False),
         (nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)), False),
         (nn.Sequential(nn.Linear(4, 2), nn.Flatten()), False),
-        (nn.Linear(4, 2, bias=False), False),
+        (nn.Linear(4, 2, bias=False), True),
+        (nn.Sequential(nn.Linear(4, 2, bias=False), Prior([0.1, 0.2])), True),
+        (nn.Sequential(Prior([0.1]), nn.Linear(4, 2)), False),
         (frozen(nn.Linear(4, 2)), False),
         (nn.Sequential(), False),
     ],
@@ -215,6 +232,8 @@ def frozen(layer: nn.Linear) -> nn.Linear:
         "dropout",
         "last",
         "no bias",
+        "prior",
+        "prior first",
         "frozen",
         "none",
     ],

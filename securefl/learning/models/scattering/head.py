@@ -1,6 +1,7 @@
 """The model: a linear head on fixed scattering features of images."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from torch import nn
 from securefl.data.task import Task
 from securefl.learning.models.parts import shortest_side
 from securefl.learning.models.scattering.features import FixedFeatures, Recipe
+from securefl.learning.models.scattering.prior import prior_of
 from securefl.learning.models.scattering.transform import side_of_maps
 
 POOLINGS = (1, 3, 7)
@@ -22,6 +24,7 @@ def scattering(
     scales: int = USUAL_SCALES,
     angles: int = 8,
     pooling: int = 7,
+    prior: Sequence[float] | None = None,
     generator: torch.Generator,
 ) -> nn.Sequential:
     """Returns a linear layer, started at zero, on fixed scattering features of images.
@@ -33,6 +36,8 @@ def scattering(
         scales: octaves of the wavelets, 1 to 4.
         angles: of the wavelets, 1 to 16, over half a turn.
         pooling: side of the grid to which each map is averaged: 1, 3 or 7.
+        prior: declared shares of the classes, a fixed offset in training that stands for the bias;
+            None for a bias that trains.
         generator: not used, since the problem is convex and any start will do.
 
     Raises:
@@ -49,10 +54,13 @@ def scattering(
         raise ValueError(f"scattering needs pooling of 1, 3 or 7, got {pooling}")
     _check_side(min(task.image[-2:]), scales, pooling)
     recipe = Recipe(scales, angles, pooling)
-    head = nn.Linear(recipe.width(task.image[0]), task.outputs)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return nn.Sequential(OrderedDict(features=FixedFeatures(recipe), head=head))
+    head = nn.Linear(recipe.width(task.image[0]), task.outputs, bias=prior is None)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(features=FixedFeatures(recipe), head=head)
+    if prior is not None:
+        layers["prior"] = prior_of(task, prior)
+    return nn.Sequential(layers)
 
 
 def grids_of(task: Task, *, scales: object = None) -> tuple[int, ...]:
