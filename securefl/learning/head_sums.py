@@ -1,7 +1,8 @@
 """Sums of clipped gradients of a linear layer on fixed features, in closed form.
 
 The gradient of one record is the outer product of two vectors: the gradient at the outputs, and the
-features, with a 1 for the bias where there is one. So norms cost no gradient, and a sum is one product of matrices.
+features, with a 1 for the bias where there is one. So norms cost no gradient, and a sum is one
+product of matrices.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """The scattering model: what trains, what it refuses, and training it by each trainer."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -89,7 +90,7 @@ def test_images_and_their_rows_have_the_same_answers() -> None:
     ],
     ids=str,
 )
-def test_values_that_do_not_fit_are_refused(given: dict[str, int], refusal: str) -> None:
+def test_values_that_do_not_fit_are_refused(given: dict[str, Any], refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         scattering(TASK, **given, generator=GENERATOR)
 
