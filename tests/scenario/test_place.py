@@ -53,7 +53,6 @@ REFUSED: list[tuple[str, tuple[str, ...]]] = [
     ),
     ("weights = 'reported': with training.kind", ('weights="reported"', "privacy.epsilon=inf")),
     ("server.step = 'fedadam' would be a second step", ('server.step="fedadam"',)),
-    ("server.step = 'fedavg' would be a second step", ("server.lr=0.5",)),
     ("one server takes the steps", ('topology.kind="cyclic"', 'channel.kind="plain"', LOCAL)),
     ("training.ema: input should be less than 1", ("training.ema=1.0",)),
     ("training.sample_rate: input should be less than 1", ("training.sample_rate=1.0",)),

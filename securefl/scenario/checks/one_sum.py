@@ -37,11 +37,11 @@ def check_one_sum(declared: Declaration, facts: Facts) -> None:
             "records; use 'declared' or 'equal'"
         )
     _ = facts.site_records  # raises where no size is public
-    step = facts.step
-    if not step.entry.adds_estimate(step.parameters):
+    # server.lr scales what training.lr and its schedule make of a gradient: two factors, one step.
+    if facts.step.entry is not catalog.STEPS["fedavg"]:
         raise ScenarioError(
-            f"server.step = {step.name!r} would be a second step after that of {kind}: remove the "
-            "table [server], and set training.lr and training.momentum"
+            f"server.step = {facts.step.name!r} would be a second step after that of {kind}: remove "
+            "the table [server], and set training.lr and training.momentum"
         )
 
 
