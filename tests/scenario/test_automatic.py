@@ -144,7 +144,10 @@ REFUSED = [
     ('model = { name = "scattering", pooling = "all" }', "pooling of scattering must be an int"),
     ('model = { name = "scattering", scales = 1.5, pooling = "auto" }', "must be an integer"),
     ('model = { name = "scattering", width = 2 }', "scattering takes scales, angles, pooling"),
-    ('model = { name = "auto", width = 2 }', "scattering takes scales, angles, pooling, got"),
+    (
+        'model = { name = "auto", width = 2 }',
+        "scattering takes scales, angles, pooling, prior, got",
+    ),
     ('model = { name = "cnn", pooling = "auto" }', "cnn takes channels, got 'pooling'"),
     ('model = "automatic"', "there is no 'automatic'"),
 ]

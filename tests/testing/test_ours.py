@@ -39,6 +39,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
 }
 # Networks for images, with parameters that make them small.
 OF_IMAGES: dict[str, dict[str, Any]] = {
+    "scattering": {"pooling": 1},
     "cnn": {},
     "resnet18": {"width": 4},
     "resnet50": {"width": 4},
