@@ -1,0 +1,70 @@
+"""The figures over test images of the study medical-privacy."""
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.experiments.medical_privacy import (
+    Judged,
+    Row,
+    csv_of,
+    float_of,
+    measured,
+    page,
+    read_rows,
+)
+
+
+def judged(seed: int, strength: float) -> Judged:
+    """Scores whose AUC grows with their strength; the test images are the same for all seeds."""
+    labels = np.arange(120) % 2
+    noise = np.random.default_rng(seed).normal(size=120)
+    positive = 1 / (1 + np.exp(-(strength * (labels - 0.5) + noise)))
+    return Judged(seed, np.stack([1 - positive, positive], axis=1), labels)
+
+
+def rows_of_places() -> list[Row]:
+    strengths = {"local": 0.4, "distributed": 1.5, "central": 1.6}
+    rows = {
+        ("BreastMNIST", "3", place): [judged(seed, strength) for seed in range(4)]
+        for place, strength in strengths.items()
+    }
+    rows["BreastMNIST", "none", "none"] = [judged(seed, 2.0) for seed in range(4)]
+    return measured(rows)
+
+
+def test_a_row_has_its_mean_area_within_its_interval() -> None:
+    rows = {row.place: row for row in rows_of_places()}
+    assert rows["local"].auc < rows["distributed"].auc < rows["central"].auc < rows["none"].auc
+    assert all(row.low < row.auc < row.high for row in rows.values())
+    assert math.isnan(rows["central"].share)
+
+
+def test_the_share_is_that_of_the_mean_areas() -> None:
+    rows = {row.place: row for row in rows_of_places()}
+    local, shared, central = (rows[place] for place in ("local", "distributed", "central"))
+    assert shared.share == pytest.approx((central.auc - shared.auc) / (central.auc - local.auc))
+    assert shared.share_low < shared.share < shared.share_high
+
+
+def test_the_page_is_made_from_the_numbers_alone() -> None:
+    rows = read_rows(csv_of(rows_of_places()))
+    text = page(rows)
+    assert text == page(read_rows(csv_of(rows)))
+    (line,) = [
+        line
+        for line in text.splitlines()
+        if line.startswith("| BreastMNIST | 3 |")
+        if "met" in line
+    ]
+    assert "| met |" in line
+    assert "central noise: " in text
+    assert float_of("none") == math.inf
+
+
+def test_a_share_above_a_third_is_not_met() -> None:
+    row = Row("BreastMNIST", "1", "distributed", 0.7, 0.6, 0.8, 0.4, 0.2, 0.6)
+    others = [Row("BreastMNIST", "1", place, 0.7, 0.6, 0.8) for place in ("local", "central")]
+    text = page([*others, row])
+    assert "0.40 [0.20, 0.60] | NOT met" in text
