@@ -14,6 +14,13 @@ from benchmarks.experiments.medical_privacy import (
     page,
     read_rows,
 )
+from securefl.privacy.accounting.calibration import calibrate_noise
+from securefl.privacy.events import DiscreteGaussianSum
+from securefl.privacy.remember import fresh
+from securefl.scenario.scenario import Scenario, make_scenario
+from securefl.studies.expand import expand
+from securefl.studies.find import find_study
+from securefl.studies.study import load_study
 
 
 def judged(seed: int, strength: float) -> Judged:
@@ -68,3 +75,33 @@ def test_a_share_above_a_third_is_not_met() -> None:
     others = [Row("BreastMNIST", "1", place, 0.7, 0.6, 0.8) for place in ("local", "central")]
     text = page([*others, row])
     assert "0.40 [0.20, 0.60] | NOT met" in text
+
+
+def noise_of_opened_sum(scenario: Scenario) -> float:
+    """The noise of a sum in which every hospital is present, over the clip of one gradient."""
+    hospitals = scenario.clients
+    place = scenario.privacy.place if scenario.claims_dp and scenario.privacy else "central"
+    epsilon = scenario.privacy.epsilon if scenario.claims_dp and scenario.privacy else 8.0
+    if place == "distributed":
+        event = scenario.facts.release(scenario.facts.common_noise)
+        assert isinstance(event, DiscreteGaussianSum)
+        return event.noise_multiplier * math.sqrt(hospitals / event.shares)
+    noise = calibrate_noise(epsilon, 1.0, scenario.rounds, 1e-5)
+    return noise * math.sqrt(hospitals) if place == "local" else noise
+
+
+@pytest.mark.parametrize("study", ["medical-privacy", "number-of-hospitals"])
+def test_learning_rates_are_those_of_the_stated_rule(study: str) -> None:
+    cells = expand(load_study(find_study(study))[0], remember=fresh)
+    first = {cell.row: cell for cell in reversed(cells)}
+    for cell in first.values():
+        if cell.levels["data"] not in ("BreastMNIST", "Heart"):
+            continue
+        scenario = make_scenario(dict(cell.scenario))
+        training = scenario.training
+        assert training.momentum is not None
+        assert training.lr == pytest.approx(1 / noise_of_opened_sum(scenario), rel=2e-3)
+        kappa = 1.5 if cell.levels["data"] == "BreastMNIST" else 0.5
+        records = sum(scenario.facts.site_records)
+        scale = kappa * records * (1 - training.momentum) / (training.clip * math.sqrt(60))
+        assert scenario.server.parameters["lr"] == pytest.approx(scale, rel=1e-3)

@@ -40,8 +40,8 @@ def check_one_sum(declared: Declaration, facts: Facts) -> None:
     # server.lr scales what training.lr and its schedule make of a gradient: two factors, one step.
     if facts.step.entry is not catalog.STEPS["fedavg"]:
         raise ScenarioError(
-            f"server.step = {facts.step.name!r} would be a second step after that of {kind}: remove "
-            "the table [server], and set training.lr and training.momentum"
+            f"server.step = {facts.step.name!r} would be a second step after that of {kind}: "
+            "remove the table [server], and set training.lr and training.momentum"
         )
 
 
