@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-dicom bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-published bench-robust bench-scanners bench-secagg bench-topologies bench-tuning clean
+.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-dicom bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-privacy bench-published bench-robust bench-scanners bench-secagg bench-topologies bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -118,6 +118,13 @@ bench-poisoning: setup ## eight defences against seven attacks; SECUREFL_DATA as
 	$(BIN)/securefl bench poisoning --out runs/poisoning
 	$(BIN)/securefl bench backdoor --out runs/backdoor
 	$(BIN)/python -m benchmarks.publish runs/poisoning runs/backdoor
+
+bench-privacy: setup ## noise in three places on six data sets, and more hospitals; SECUREFL_DATA as above (about 40 minutes)
+	$(BIN)/securefl bench medical-privacy --out runs/medical-privacy
+	$(BIN)/securefl bench number-of-hospitals --out runs/number-of-hospitals
+	$(BIN)/python -m benchmarks.publish runs/medical-privacy runs/number-of-hospitals
+	$(BIN)/python -m benchmarks.experiments.medical_privacy runs/medical-privacy --write docs/results
+	$(BIN)/python -m benchmarks.experiments.medical_figures
 
 bench-scanners: setup ## unlike scanners, record-local steps and ComBat; SECUREFL_DATA as above (about 10 minutes)
 	$(BIN)/securefl bench scanners --out runs/scanners

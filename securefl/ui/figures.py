@@ -29,6 +29,7 @@ MAX_PICTURES = 8  # in a row
 IMAGES_IN_A_ROW = 4
 MAX_NAMED_CLASSES = 10  # in the legend of a figure of records
 Curve = tuple[Sequence[float], Sequence[float]]  # times, and what was measured then
+Bar = tuple[float, float, float]  # a number, the mean there and its standard error
 LOWEST_RATE = 1e-4  # where the axes of an ROC curve begin
 
 
@@ -158,6 +159,37 @@ def draw_clocks(path: Path, panels: Mapping[str, Mapping[str, Sequence[Curve]]])
         axis.set(title=title, xlabel="simulated time", ylim=(0.5, 1.0))
     np.atleast_1d(axes)[0].set_ylabel("accuracy")
     np.atleast_1d(axes)[-1].legend(fontsize="small", loc="lower right")
+    _keep(figure, path)
+
+
+def draw_bars(
+    path: Path, panels: Mapping[str, Mapping[str, Sequence[Bar]]], *, across: str, upwards: str
+) -> None:
+    """Draws means with their errors over a few numbers, one panel a title, one line a label.
+
+    Args:
+        path: of the figure.
+        panels: title -> label -> number, mean and standard error; a single one is drawn as a level.
+        across: name of the numbers.
+        upwards: name of the means.
+    """
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(3.4 * columns, 2.8 * lines), layout="constrained", squeeze=False
+    )
+    for axis, (title, rows) in zip(axes.flat, panels.items(), strict=False):
+        for label, bars in rows.items():
+            numbers, means, errors = zip(*bars, strict=True)
+            if len(bars) == 1:
+                axis.axhline(means[0], color="grey", lw=1, linestyle=":", label=label)
+            else:
+                axis.errorbar(numbers, means, errors, marker="o", ms=3, lw=1.2, label=label)
+                axis.set_xticks(numbers, [f"{number:g}" for number in numbers])
+        axis.set(title=title, xlabel=across)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(upwards)
+    axes.flat[0].legend(fontsize="small")
     _keep(figure, path)
 
 

@@ -1,10 +1,13 @@
 """The figures over test images of the study medical-privacy."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.experiments.medical_figures import panels_of, with_one_hospital
 from benchmarks.experiments.medical_privacy import (
     Judged,
     Row,
@@ -21,6 +24,7 @@ from securefl.scenario.scenario import Scenario, make_scenario
 from securefl.studies.expand import expand
 from securefl.studies.find import find_study
 from securefl.studies.study import load_study
+from securefl.ui.figures import draw_bars
 
 
 def judged(seed: int, strength: float) -> Judged:
@@ -105,3 +109,26 @@ def test_learning_rates_are_those_of_the_stated_rule(study: str) -> None:
         records = sum(scenario.facts.site_records)
         scale = kappa * records * (1 - training.momentum) / (training.clip * math.sqrt(60))
         assert scenario.server.parameters["lr"] == pytest.approx(scale, rel=1e-3)
+
+
+def test_panels_hold_a_place_over_its_numbers_and_a_level_of_the_baseline(tmp_path: Path) -> None:
+    study, _ = load_study(find_study("number-of-hospitals"))
+    rows = list(dict.fromkeys(cell.row for cell in expand(study, remember=fresh)))
+    lines = ["scenario,label,part,seed,code,state,noise,site,metric,value"]
+    for place, row in enumerate(rows):
+        lines += [f"s,{row},,{seed},c,done,seeded,,auc,{place + seed}" for seed in (0, 2)]
+    (tmp_path / "number-of-hospitals.csv").write_text("\n".join(lines) + "\n")
+
+    def hospitals(levels: Mapping[str, str]) -> float | None:
+        return float(levels["hospitals"]) if "hospitals" in levels else None
+
+    panels = panels_of("number-of-hospitals", tmp_path, hospitals)
+    assert set(panels) == {"BreastMNIST", "PneumoniaMNIST"}
+    breast = with_one_hospital(panels)["BreastMNIST"]
+    assert set(breast) == {"local", "distributed", "central"}
+    alone = rows.index("one hospital (BreastMNIST)") + 1.0
+    # Two seeds that differ by 2: the mean is one more, and so is the error.
+    assert breast["local"][0] == (1.0, alone, 1.0)
+    assert [bar[0] for bar in breast["local"]] == [1.0, 5.0, 10.0, 20.0]
+    draw_bars(tmp_path / "figure.svg", panels, across="hospitals", upwards="AUC")
+    assert "<svg" in (tmp_path / "figure.svg").read_text()
