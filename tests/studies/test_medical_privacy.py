@@ -116,7 +116,7 @@ def test_panels_hold_a_place_over_its_numbers_and_a_level_of_the_baseline(tmp_pa
     rows = list(dict.fromkeys(cell.row for cell in expand(study, remember=fresh)))
     lines = ["scenario,label,part,seed,code,state,noise,site,metric,value"]
     for place, row in enumerate(rows):
-        lines += [f"s,{row},,{seed},c,done,seeded,,auc,{place + seed}" for seed in (0, 2)]
+        lines += [f's,"{row}",,{seed},c,done,seeded,,auc,{place + seed}' for seed in (0, 2)]
     (tmp_path / "number-of-hospitals.csv").write_text("\n".join(lines) + "\n")
 
     def hospitals(levels: Mapping[str, str]) -> float | None:
