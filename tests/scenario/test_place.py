@@ -1,5 +1,6 @@
 """Where noise is added: what each place needs, how much it adds, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,32 @@ def test_the_event_of_distributed_noise_counts_the_fewest_honest_shares() -> Non
     assert event.dimension == scenario().facts.coordinates
 
 
+def test_a_channel_without_shares_has_no_cheaper_price_for_them() -> None:
+    facts = scenario().facts
+    facts.channel = replace(facts.channel, release=None)
+    with pytest.raises(ValueError, match="masked adds up no shares of noise"):
+        facts.release(3.0)
+
+
+def test_a_grid_too_coarse_for_little_noise_may_have_room_for_more() -> None:
+    checked = scenario()
+    release = checked.facts.release
+
+    def coarse(multiplier: float) -> PrivacyEvent:
+        if multiplier < 0.5:
+            raise ValueError("the shares of noise are below 0.5 steps")
+        return release(multiplier)
+
+    noise = common_noise(checked, coarse, 30)
+    assert noise == checked.facts.common_noise
+
+    def nothing(multiplier: float) -> PrivacyEvent:
+        raise ValueError("no grid")
+
+    with pytest.raises(ScenarioError, match="channel: no grid"):
+        common_noise(checked, nothing, 30)
+
+
 def test_without_a_claim_no_noise_is_added_anywhere() -> None:
     for place in ('privacy.place="distributed"', CENTRAL, LOCAL):
         free = scenario("privacy.epsilon=inf", place)
@@ -199,13 +226,17 @@ def test_parts_of_a_place(place: str, tmp_path: Path) -> None:
     made = parts(checked, run="run", ledgers=tmp_path)
     costs = {trainer.cost for trainer in made.trainers.values()}
     (cost,) = costs
-    (deviation,) = {plan.deviation for plan in made.local.plans.values()}  # type: ignore[attr-defined]
+    deviations = {plan.deviation for plan in made.local.plans.values()}  # type: ignore[attr-defined]
     if place == LOCAL:
         assert isinstance(cost, SampledGaussian)
-        assert deviation == pytest.approx(0.5 * cost.noise_multiplier)
+        # The clip, and what float32 rounds away of 200, 173, 31 or 86 clips.
+        clips = [deviation / 0.5 / cost.noise_multiplier for deviation in deviations]
+        more = sorted((200, 173, 31, 86))
+        expected = [1 + records * (2.0**-23 + 2.0**-25) for records in more]
+        assert sorted(clips) == pytest.approx(expected, rel=1e-9)
         assert made.plan.noise is None
         return
-    assert deviation == 0.0
+    assert deviations == {0.0}
     assert cost == checked.facts.release(checked.facts.common_noise)
     assert (made.plan.noise is None) is (place == CENTRAL)
     if made.plan.noise is not None:

@@ -14,9 +14,10 @@ costs is in the noise of that vector, and the ledger has nothing else to book.
 Source: Andrew, Thakkar, McMahan and Ramaswamy, NeurIPS 2021, algorithm 1. Convention: s is the
 constant 1/2. The paper splits the noise so that the count of b has a deviation of n / 20, which
 ties s to the noise; here the noise is calibrated after s. With 1/2 the updates get 3.1 % more noise
-than with a fixed clip. The fraction of b in the mean gets the noise of s x b, divided by 1/2. It is then
-held to [0, 1], so that C moves by at most a factor exp(lr) a round. Under much noise this biases
-the fraction towards 1/2: near 0 or 1 the noise is cut off on one side.
+than with a fixed clip. The fraction of b in the mean gets the noise of s x b, divided by 1/2.
+
+The fraction is then held to [0, 1], so that C moves by at most a factor exp(lr) a round. Under much
+noise this biases it towards 1/2: near 0 or 1 the noise is cut off on one side.
 """
 
 import math
