@@ -69,6 +69,7 @@ def test_a_sum_of_equal_shares_known_answer() -> None:
         ({"granularity": -1.0}, "granularity must be positive and finite, got -1.0"),
         ({"shares": 0}, "shares must be >= 1, got 0"),
         ({"shares": MAX_SHARES + 1}, f"shares must be <= {MAX_SHARES}, got"),
+        ({"sigma": 0.49}, "a share of noise must be at least 0.5 steps of the grid, got 0.49: use"),
         ({"dimension": 0}, "dimension must be >= 1, got 0"),
         ({"steps": 0}, "steps must be >= 1, got 0"),
         ({"tau": 0.0}, "tau must be at least 1.* for these shares, got 0.0"),

@@ -189,7 +189,7 @@ class FixedPoint:
         largest = np.iinfo(signed.dtype).max
         sign = signed >> (self.ring - 1)  # 0, or -1 for negative ones
         # -1 - x is the counterpart of x, so that the smallest number has one, too.
-        size = signed ^ sign
+        size: NDArray[Any] = signed ^ sign
         np.minimum(size, largest - size, out=size)
         size ^= sign
         return size
