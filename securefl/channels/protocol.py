@@ -205,6 +205,7 @@ class Plan:
         config: digest of everything else that is agreed on.
         missing: clients that do not answer the session's set-up, if the channel has one.
         noise: what the clients add in shares to each sum; None where they add nothing.
+        noise_at_opening: whether opened sums get noise, so that no client may make them jump.
     """
 
     session: bytes
@@ -219,6 +220,7 @@ class Plan:
     config: bytes = b""
     missing: frozenset[int] = frozenset()
     noise: NoiseShares | None = None
+    noise_at_opening: bool = False
 
 
 @dataclass(frozen=True)

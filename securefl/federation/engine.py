@@ -161,10 +161,9 @@ def aggregate(federation: Federation, view: View, state: State, *, counted: int)
         counted: clients whose updates are not set aside.
     """
     try:
-        estimate = federation.rule(view.rows, view.weights)
+        estimate = federation.estimate(view, state.round)
     except ValueError as reason:  # too few rows came, or too many were set aside
         raise RoundAbandoned(str(reason)) from None
-    estimate = federation.noise(view, estimate, state.round)
     weights, step_state = federation.algorithm.move(
         federation.step,
         state.weights,

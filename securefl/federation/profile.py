@@ -70,7 +70,7 @@ class Profile:
 
 def profiled(federation: Federation, profile: Profile) -> Federation:
     """Returns a federation that does the same, and notes what its stages cost."""
-    weigh = federation.weigh
+    weigh, noisy_mean = federation.weigh, federation.noisy_mean
     return replace(
         federation,
         clients={
@@ -81,6 +81,7 @@ def profiled(federation: Federation, profile: Profile) -> Federation:
         screen=profile.timed("rule", federation.screen),
         rule=profile.timed("rule", federation.rule),
         weigh=None if weigh is None else profile.timed("rule", weigh),
+        noisy_mean=None if noisy_mean is None else profile.timed("rule", noisy_mean),
         step=profile.timed("step", federation.step),
         evaluate=profile.timed("evaluate", federation.evaluate),
         regions={

@@ -18,19 +18,13 @@ from securefl.learning.protocol import Metrics, ServerStep
 
 Rule = Callable[[Tensor, Tensor], Tensor]  # rows (m, d), weights (m,) -> (d,)
 Weigh = Callable[[Tensor], Tensor]  # rows (m, d) -> the rule's own weights (m,)
-# an opened sum as a view, the rule's estimate (d,), round -> the estimate with noise in it
-AddNoise = Callable[[View, Tensor, int], Tensor]
+NoisyMean = Callable[[View, int], Tensor]  # an opened sum or all rows, round -> (d,)
 Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set aside
 
 
 def always(round: int) -> bool:
     """Evaluates the model after each round."""
     return True
-
-
-def unnoised(view: View, estimate: Tensor, round: int) -> Tensor:
-    """Adds nothing: noise was in the updates, or there is none."""
-    return estimate
 
 
 def never(round: int) -> bool:
@@ -96,7 +90,7 @@ class Federation:
         ahead: clients that may be training, or wait to submit what they trained, at once; >= 1.
         regions: number -> the federation of a region; empty where one server has all clients.
         clock: the simulated times of its rounds; None without.
-        noise: what whoever opens a sum adds to the rule's estimate.
+        noisy_mean: stands for the rule where whoever opens a sum adds the noise; None elsewhere.
     """
 
     clients: Mapping[int, Participant]
@@ -117,7 +111,7 @@ class Federation:
     ahead: int = 1
     regions: Mapping[int, "Federation"] = field(default_factory=dict)
     clock: Clock | None = None
-    noise: AddNoise = unnoised
+    noisy_mean: NoisyMean | None = None
 
     def makes_a_round(self, clients: Collection[int]) -> bool:
         """Whether these clients are enough for a round, if each of them sends an update."""
@@ -126,6 +120,12 @@ class Federation:
             return len(members) >= self.min_cohort
         able = [region for region in self.regions.values() if region.makes_a_round(members)]
         return len(able) >= self.min_cohort
+
+    def estimate(self, view: View, round: int) -> Tensor:
+        """Returns what the rule makes of a view, (d,). Raises ValueError: it has too few rows."""
+        if self.noisy_mean is not None:
+            return self.noisy_mean(view, round)
+        return self.rule(view.rows, view.weights)
 
     def quality_after(self, round: int, state: "State") -> Metrics | None:
         """Returns the quality of a state's model; None after a round that is not evaluated."""

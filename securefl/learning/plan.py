@@ -30,6 +30,10 @@ PRACTICE = {
 # How a sum of clipped gradients treats the records; Poisson batches are said where they are drawn.
 PRACTICE_OF_SUMS = {**PRACTICE, "sampling": "full"}
 
+# What one record may shift the rounding of a float32 sum by, over the length of the sum. Records
+# that all point one way, the worst that was measured, shift it by a third of that.
+ROUNDED = 2.0**-23 + 2.0**-25
+
 # client, step, steps: the client has taken so many of its local steps of this round
 OnStep = Callable[[int, int, int], None]
 # step, steps: the same of one client
@@ -138,9 +142,17 @@ class SumPlan(DpPlan):
         return self.records * self.clip
 
     @property
+    def sensitivity(self) -> float:
+        """How far one record moves the sum: by the clip, and by how it shifts all other roundings.
+
+        Records are summed up in float32, block by block. See `ROUNDED`.
+        """
+        return self.clip + ROUNDED * self.length
+
+    @property
     def deviation(self) -> float:
         """Standard deviation of the noise that this client adds to its sum."""
-        return self.noise_multiplier * self.clip if self.release is None else 0.0
+        return self.noise_multiplier * self.sensitivity if self.release is None else 0.0
 
     @property
     def cost(self) -> PrivacyEvent:

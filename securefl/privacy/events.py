@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Self
 
 # No sum has more clients; tau is a sum over all of them.
 MAX_SHARES = 2**16
+# The parameter of a share, in steps of the grid, from which the bound on a sum of them is proven.
+MIN_SHARE = 0.5
 # Fields of an event that are whole numbers.
 COUNTS = ("steps", "shares", "dimension")
 
@@ -51,7 +53,8 @@ class DiscreteGaussianSum:
     Args:
         sample_rate: probability of each protected unit to be in a step's sample, by coins that the
             adversary does not see, in (0, 1].
-        sigma: root of the summed squared parameters of the shares that count, > 0.
+        sigma: root of the summed squared parameters of the shares that count, > 0; each share is at
+            least `MIN_SHARE` steps of the grid, unless it is the only one.
         sensitivity: the L2 distance that one protected unit can move the rounded sum, > 0.
         granularity: distance of two neighbouring points of the grid, > 0.
         shares: number of shares that count, 1 to `MAX_SHARES`.
@@ -87,6 +90,12 @@ class DiscreteGaussianSum:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
         if self.shares > MAX_SHARES:
             raise ValueError(f"shares must be <= {MAX_SHARES}, got {self.shares}")
+        # Below half a step the distance to one discrete Gaussian is no longer bounded by tau.
+        if self.shares > 1 and self.share < MIN_SHARE * (1 - 1e-9):
+            raise ValueError(
+                f"a share of noise must be at least {MIN_SHARE} steps of the grid, got "
+                f"{self.share:.3g}: use a finer grid"
+            )
         least = sum_gap(self.share, self.shares)
         # A ledger's line is read back from decimals, which may round the last digit.
         if not least * (1 - 1e-9) <= self.tau < math.inf:

@@ -15,6 +15,7 @@ from securefl.scenario.tables import Privacy
 # Digits of a calibrated multiplier. Every party computes it for itself, and all have to agree.
 DIGITS = 6
 PROBE = 0.01  # a multiplier for which every channel has room that has any
+COARSE_PROBE = 1.0  # the same where the grid is too coarse for so little noise
 
 
 def common_noise(
@@ -53,7 +54,7 @@ def common_noise(
     # Clients with the same past need the same.
     for past in {before.and_once(cost) for before in pasts}:
         try:
-            probe = release(PROBE)
+            probe = _probed(release)
         except ValueError as reason:
             raise ScenarioError(f"channel: {reason}") from None
         try:
@@ -61,6 +62,14 @@ def common_noise(
         except ValueError as reason:
             raise ScenarioError(f"privacy.epsilon: {reason}") from None
     return _rounded_up(max(needed))
+
+
+def _probed(release: Callable[[float], PrivacyEvent]) -> PrivacyEvent:
+    """Returns the cost under little noise. Raises ValueError: the channel has room for none."""
+    try:
+        return release(PROBE)
+    except ValueError:
+        return release(COARSE_PROBE)
 
 
 def _needed(

@@ -47,6 +47,12 @@ class Sums(Constants, ABC):
         privacy = self._declared.privacy
         return privacy is not None and privacy.place != "local"
 
+    @property
+    def has_central_noise(self) -> bool:
+        """Whether noise is added to opened sums."""
+        privacy = self._declared.privacy
+        return privacy is not None and privacy.place == "central"
+
     @cached_property
     def common_noise(self) -> float:
         """The noise multiplier of sums, where no earlier run has spent anything; 0 without."""
@@ -56,6 +62,12 @@ class Sums(Constants, ABC):
     def in_sum(self) -> InSum:
         """The part of one protected unit in the sum of a round."""
         return in_sum(self._declared, self)
+
+    @property
+    def longest_update(self) -> float:
+        """The largest L2 norm of an update, before it is weighted."""
+        share = max((self.public_weights or {}).values(), default=1) / self.max_weight
+        return self.in_sum.length / share
 
     def shares(self, noise_multiplier: float) -> NoiseShares | None:
         """Returns what the clients add in shares to each sum; None where they add none."""
@@ -69,11 +81,17 @@ class Sums(Constants, ABC):
         """Returns what the sum of a round costs under noise of a whole sum.
 
         Raises:
-            ValueError: the channel has no room for so much noise.
+            ValueError: the channel has no room for so much noise, or carries no shares of it.
         """
         shares = self.shares(noise_multiplier)
-        if shares is None or self.channel.release is None:
+        if shares is None:
             return SampledGaussian(self.in_sum.sample_rate, noise_multiplier, 1)
+        if self.channel.release is None:
+            # A continuous Gaussian would be cheaper than any sum of shares.
+            raise ValueError(
+                f"{self._declared.channel.kind} adds up no shares of noise, which "
+                "privacy.place = 'distributed' needs"
+            )
         return self.channel.release(self.terms_with(shares))
 
     def plan(
@@ -101,6 +119,7 @@ class Sums(Constants, ABC):
                 client for client in self._declared.simulate.missing if client in self.members
             ),
             noise=noise,
+            noise_at_opening=self.has_central_noise,
         )
 
     @cached_property

@@ -116,6 +116,30 @@ def test_a_linear_model_gives_the_sum_of_clipped_gradients(task: Task, clip: flo
     torch.testing.assert_close(unprepared, in_closed_form, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("closed", [True, False], ids=["closed form", "any model"])
+def test_one_record_moves_the_sum_of_many_no_further_than_noise_is_sized_for(closed: bool) -> None:
+    """Records that point one way round alike, and without the first all others lie elsewhere."""
+    task = Task(features=784, classes=2, image=(1, 28, 28))
+    drawing = torch.Generator().manual_seed(0)
+    records = 4_708
+    pixels = torch.randint(256, (records, *task.image), generator=drawing)
+    alike = (pixels[:1] + (pixels > 250)).to(torch.uint8)
+    examples = Examples(alike, torch.zeros(records, dtype=torch.long))
+    model = logistic(task, generator=torch.Generator().manual_seed(1))
+    weights = vector.to_vector(model)
+    sums: HeadSums | ModelSums = HeadSums(model, task, StepOptions())
+    if not closed:
+        sums = ModelSums(DpSgd(model, task, lr=1.0))
+    prepared = sums.prepared(examples)
+    plan = SumPlan.of(records, clip=1.0, rate=None).with_noise(1.0)
+    every = sums.clipped_sum(weights, prepared, None, clip=1.0)
+    others = sums.clipped_sum(weights, prepared, torch.arange(1, records), clip=1.0)
+    first = sums.clipped_sum(weights, prepared, torch.arange(1), clip=1.0)
+    assert float((every - others).norm()) <= plan.sensitivity == plan.deviation
+    # Besides its own gradient, a record moves the roundings of all others.
+    assert 1e-7 < float((every - others - first).norm()) <= plan.sensitivity - plan.clip
+
+
 @pytest.mark.parametrize("shares", [[0.3, 0.7], [0.2, 0.5, 0.3]], ids=["two", "three"])
 def test_a_declared_prior_stands_for_the_bias_in_every_gradient(shares: list[float]) -> None:
     task = Task(features=144, classes=len(shares), image=(1, 12, 12))
@@ -275,7 +299,7 @@ def test_a_plan_of_sums_known_answer() -> None:
     assert SumPlan.of(40, clip=0.5, rate=None).normaliser == 40.0
     noisy = plan.with_noise(3.0)
     assert noisy.cost == SampledGaussian(0.25, 3.0, 1)
-    assert noisy.deviation == 1.5
+    assert noisy.deviation == pytest.approx(1.5 * (1 + 40 * 1.49e-7), rel=1e-9)
 
 
 def test_a_client_whose_noise_is_not_its_own_adds_none_and_pays_for_the_sum() -> None:

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
+from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import (
     MAX_SHARES,
     DiscreteGaussianSum,
@@ -67,6 +69,7 @@ def test_a_sum_of_equal_shares_known_answer() -> None:
         ({"granularity": -1.0}, "granularity must be positive and finite, got -1.0"),
         ({"shares": 0}, "shares must be >= 1, got 0"),
         ({"shares": MAX_SHARES + 1}, f"shares must be <= {MAX_SHARES}, got"),
+        ({"sigma": 0.49}, "a share of noise must be at least 0.5 steps of the grid, got 0.49: use"),
         ({"dimension": 0}, "dimension must be >= 1, got 0"),
         ({"steps": 0}, "steps must be >= 1, got 0"),
         ({"tau": 0.0}, "tau must be at least 1.* for these shares, got 0.0"),
@@ -79,6 +82,52 @@ def test_values_outside_their_ranges_are_no_event(values: dict[str, float], sent
     fields = event_to_json(shares(0.5))
     with pytest.raises(ValueError, match=sentence):
         DiscreteGaussianSum(**(fields | values))
+
+
+def exact_epsilon(share: float, number: int, delta: float, *, reach: int = 9) -> float:
+    """Returns the least epsilon of a sum of shares that one unit moves by a step.
+
+    From the sum's distribution, without any bound, and cut off where it is below all that counts.
+    """
+    steps = np.arange(-reach, reach + 1)
+    one = np.exp(-((steps / share) ** 2) / 2)
+    one /= one.sum()
+    total = one
+    for _ in range(number - 1):
+        total = np.convolve(total, one)
+    here, there = total[1:], total[:-1]
+    low, high = 0.0, 700.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        missing = np.maximum(here - np.exp(middle) * there, 0.0).sum()
+        low, high = (middle, high) if missing > delta else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize(("share", "number"), [(0.08, 3), (0.1, 2), (0.08, 5)])
+def test_shares_whose_bound_would_be_below_the_exact_cost_are_no_event(
+    share: float, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def booked() -> DiscreteGaussianSum:
+        return DiscreteGaussianSum.of(share, number, sensitivity=1.0, granularity=1.0, dimension=1)
+
+    with pytest.raises(ValueError, match=f"at least 0.5 steps of the grid, got {share}: use a"):
+        booked()
+    monkeypatch.setattr("securefl.privacy.events.MIN_SHARE", 0.0)
+    assert epsilon({booked(): 1}, delta=0.3) < 0.9 * exact_epsilon(share, number, 0.3)
+
+
+@pytest.mark.parametrize("delta", [0.3, 1e-3])
+@pytest.mark.parametrize("number", [2, 3, 8])
+def test_from_half_a_step_a_share_on_the_bound_is_above_the_exact_cost(
+    number: int, delta: float
+) -> None:
+    event = DiscreteGaussianSum.of(0.5, number, sensitivity=1.0, granularity=1.0, dimension=1)
+    assert epsilon({event: 1}, delta=delta) >= exact_epsilon(0.5, number, delta)
+
+
+def test_a_single_share_may_be_as_small_as_it_likes() -> None:
+    assert shares(0.1, 1).tau == 0.0
 
 
 def test_a_larger_gap_than_that_of_the_shares_may_be_booked() -> None:

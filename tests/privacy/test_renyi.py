@@ -400,7 +400,7 @@ def test_at_an_epsilon_the_profile_is_the_formula_written_down_once_more() -> No
 @pytest.mark.parametrize(
     ("event", "count", "delta"),
     [
-        (shares(1e-3), 1, 1e-5),
+        (shares(1e-3, grid=1e-4), 1, 1e-5),
         (shares(1e6), 1, 1e-12),
         (shares(1.0), 10**9, 1e-300),
         (shares(0.01, sample_rate=1e-6), 1, 1e-300),

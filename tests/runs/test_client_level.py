@@ -210,6 +210,15 @@ def test_a_client_without_records_takes_part_with_noise_alone(
     assert all(len(record.survivors) == 40 for record in cell.rounds())
 
 
+def test_the_steps_of_a_protected_client_are_shown_to_nobody(tmp_path: Path) -> None:
+    """Their number follows from its number of records."""
+    steps: list[tuple[int, int, int]] = []
+    cell = Cell(tmp_path / "cell")
+    run_cell(cell, of_clients(), on_round=nothing, on_step=lambda *step: steps.append(step))
+    assert len(cell.rounds()) == 2
+    assert steps == []
+
+
 # --- noise of whole sums
 
 CENTRAL = "privacy.place=central"

@@ -31,12 +31,17 @@ class FixedPoint:
         most: clients in one sum, at least 1.
         headroom: steps that a sum may be longer, for the noise in it.
         max_levels: the most levels.
+        folded: sums beyond half of what words can hold are mirrored back towards zero.
 
     Raises:
         ValueError: an argument is out of its range, or the ring is too small for any level.
 
     Guarantees:
         - most * levels + headroom < 2^(ring - 1): no sum of honest vectors wraps around.
+        - Folded, honest sums take half of that range, and any two sums are read no further apart
+          than they are on the ring. Otherwise a client that does not clip could move a sum to the
+          word where the sign turns over, and one step of another client would show as the largest
+          difference that there is.
         - "nearest": one coordinate is off by at most half a step.
         - "stochastic": one coordinate is off by less than a step, and on average by less than 2^-32
           of a step.
@@ -49,6 +54,7 @@ class FixedPoint:
     most: int
     headroom: int = 0
     max_levels: int = MAX_LEVELS
+    folded: bool = False
 
     coordinates: ClassVar[int] = 1  # in a word
 
@@ -78,7 +84,7 @@ class FixedPoint:
     @property
     def levels(self) -> int:
         """The integer that encodes `clip`."""
-        room = (1 << (self.ring - 1)) - 1 - self.headroom
+        room = (1 << (self.ring - 1 - self.folded)) - 1 - self.headroom
         return min(room // self.most, self.max_levels)
 
     @property
@@ -89,6 +95,8 @@ class FixedPoint:
     def to_json(self) -> list[Any]:
         """Returns all of it as JSON can hold it; room for noise is left out where there is none."""
         fields = [self.ring, self.clip.hex(), self.rounding, self.most]
+        if self.folded:
+            return [*fields, self.headroom, self.max_levels, "folded"]
         if (self.headroom, self.max_levels) == (0, MAX_LEVELS):
             return fields
         return [*fields, self.headroom, self.max_levels]
@@ -168,9 +176,23 @@ class FixedPoint:
 
     def decode(self, total: NDArray[Any]) -> NDArray[np.float64]:
         """Returns (d,), the real sum behind the words (d,) of a sum."""
-        values: NDArray[np.float64] = total.view(self._signed).astype(np.float64)
+        signed = total.view(self._signed)
+        if self.folded:
+            # In whole numbers: the largest ones have no room in float64.
+            signed = self._mirrored(signed)
+        values: NDArray[np.float64] = signed.astype(np.float64)
         values *= self.step
         return values
+
+    def _mirrored(self, signed: NDArray[Any]) -> NDArray[Any]:
+        """Returns (d,) integers, with those beyond half of the range mirrored there."""
+        largest = np.iinfo(signed.dtype).max
+        sign = signed >> (self.ring - 1)  # 0, or -1 for negative ones
+        # -1 - x is the counterpart of x, so that the smallest number has one, too.
+        size: NDArray[Any] = signed ^ sign
+        np.minimum(size, largest - size, out=size)
+        size ^= sign
+        return size
 
     def bound(self, clients: int) -> float:
         """Returns how far a coordinate of a sum can be from that of the clipped vectors.

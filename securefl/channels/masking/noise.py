@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from securefl.channels.masking.fixed_point import MAX_LEVELS, FixedPoint
-from securefl.privacy.events import DiscreteGaussianSum, event_to_json
+from securefl.privacy.events import MIN_SHARE, DiscreteGaussianSum, event_to_json
 from securefl.privacy.noise.discrete import MAX_SIGMA
 from securefl.privacy.noise.shares import NoiseShares
 
@@ -108,6 +108,12 @@ def sized(
         raise ValueError(
             f"a ring of 2^{ring} holds no sum of {sums.clients} clients and their noise: "
             "use a larger ring, fewer clients in a sum or a larger epsilon"
+        )
+    if sums.honest > 1 and grid.share(levels) < MIN_SHARE:
+        raise ValueError(
+            f"on the grid of a ring of 2^{ring} the shares of noise are below {MIN_SHARE} steps, "
+            "for which no bound is proven: use a larger ring, fewer clients in a sum or a smaller "
+            "epsilon"
         )
     tail = grid.tail(levels)
     code = FixedPoint(

@@ -44,7 +44,7 @@ def masked_terms(
     elif long:
         code = LongIntegers(most)
     else:
-        code = FixedPoint(ring, clip, rounding, most=most)
+        code = FixedPoint(ring, clip, rounding, most=most, folded=plan.noise_at_opening)
     return Agreement(
         session=plan.session,
         roster=roster or {},

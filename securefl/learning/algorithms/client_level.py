@@ -15,6 +15,9 @@ Source: Andrew, Thakkar, McMahan and Ramaswamy, NeurIPS 2021, algorithm 1. Conve
 constant 1/2. The paper splits the noise so that the count of b has a deviation of n / 20, which
 ties s to the noise; here the noise is calibrated after s. With 1/2 the updates get 3.1 % more noise
 than with a fixed clip. The fraction of b in the mean gets the noise of s x b, divided by 1/2.
+
+The fraction is then held to [0, 1], so that C moves by at most a factor exp(lr) a round. Under much
+noise this biases it towards 1/2: near 0 or 1 the noise is cut off on one side.
 """
 
 import math
@@ -93,7 +96,8 @@ class AdaptiveClientLevel:
         clip = self._clip_in(state)
         own = {name: value for name, value in state.items() if name != _CLIP}
         moved = step(weights, clip * estimate[:-1], own)
-        within = estimate[-1:] / BIT_SCALE + 0.5
+        # Noise, or a corrupt client, may move the fraction beyond 0 or 1, and exp(x) far.
+        within = (estimate[-1:] / BIT_SCALE + 0.5).clamp(0, 1)
         after = clip * torch.exp(-self._lr * (within - self._quantile))
         after = after.clamp(self._start / CLIP_RANGE, self._start * CLIP_RANGE)
         return StepResult(moved.weights, {**moved.state, _CLIP: after})

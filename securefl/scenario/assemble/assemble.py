@@ -24,7 +24,7 @@ from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario import catalog
-from securefl.scenario.assemble.central import central_noise
+from securefl.scenario.assemble.central import noisy_mean
 from securefl.scenario.assemble.cohort import clock_of, inviter
 from securefl.scenario.assemble.failures import with_failures
 from securefl.scenario.assemble.ledgers import Origin
@@ -218,7 +218,7 @@ def federation_of(
         is_evaluated=never,
         server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
         ahead=ahead,
-        noise=central_noise(scenario, parts.common_noise, stream_for(scenario)),
+        noisy_mean=noisy_mean(scenario, parts.common_noise, stream_for(scenario)),
     )
 
 

@@ -90,7 +90,7 @@ def local_training(
         model: the trainers' workspace.
         ledgers: client -> its ledger, which says what its noise has to make up for.
         remember: caches calibrated noise.
-        on_step: called after every step of a client.
+        on_step: called after every step of a client, unless their number is protected.
         common_noise: noise multiplier of sums; 0 where each client adds its own noise.
 
     Raises:
@@ -133,7 +133,8 @@ def local_training(
         plans=plans,
         bends=bends,
         options=step_options(scenario, corrections),
-        on_step=on_step,
+        # Where a client is protected as a whole, so is its number of records, hence of steps.
+        on_step=unseen if scenario.protects_clients else on_step,
         corrections=corrections,
     )
     steps.update({client: local.steps_of(client) for client in examples})

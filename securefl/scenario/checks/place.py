@@ -86,7 +86,7 @@ def check_sum(declared: Declaration, facts: Facts) -> None:
         _check_survivors(declared, facts)
         return  # its terms were checked against the longest update
     clip = facts.channel_options.get("clip")
-    longest = _longest_update(declared, facts)
+    longest = facts.longest_update
     if facts.channel.lossy and clip is not None and clip < longest:
         raise ScenarioError(
             f"channel.clip = {clip:g} would cut updates off, whose coordinates may be {longest:g}: "
@@ -99,13 +99,6 @@ def _length_words(declared: Declaration) -> str:
     if not declared.protects_clients:
         return "that is training.clip / training.sample_rate"
     return "that follows from training.clip and, with coins, from cohort.size"
-
-
-def _longest_update(declared: Declaration, facts: Facts) -> float:
-    """Returns the largest L2 norm of an update, which bounds each of its coordinates."""
-    weights = facts.public_weights or {}
-    share = max(weights.values(), default=1) / facts.max_weight
-    return facts.in_sum.length / share
 
 
 def _check_survivors(declared: Declaration, facts: Facts) -> None:

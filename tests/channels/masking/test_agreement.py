@@ -273,6 +273,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "code, most": {"code": replace(CODE, most=6)},
     "code, headroom": {"code": replace(CODE, headroom=1)},
     "code, max_levels": {"code": replace(CODE, max_levels=5)},
+    "code, folded": {"code": replace(CODE, folded=True)},
     "noise": {"noise": SumNoise(3.0, 2, 1.0, 99, None, EVENT)},
     "corrupt": {"corrupt": 2, "min_cohort": 4},
     "min_cohort": {"min_cohort": 4},
@@ -308,7 +309,7 @@ def test_all_changes_give_digests_of_their_own() -> None:
 def test_no_field_was_forgotten() -> None:
     named = {name for change in CHANGES.values() for name in change}
     assert {field.name for field in fields(Agreement)} == named | {"session"}
-    coded = {"ring", "clip", "rounding", "most", "headroom", "max_levels"}
+    coded = {"ring", "clip", "rounding", "most", "headroom", "max_levels", "folded"}
     assert {field.name for field in fields(FixedPoint)} == coded
     for name in coded:
         assert any(

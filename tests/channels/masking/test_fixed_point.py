@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.channels.masking.fixed_point import MAX_LEVELS, FixedPoint
 from securefl.rng import Keystream, seeded_keystream
 
 Rounding = Literal["nearest", "stochastic"]
@@ -448,3 +448,48 @@ def test_words_are_written_where_they_lie(rounding: Rounding) -> None:
     )
     assert signed(whole[1:12:4]) == [100, -100, 100]
     assert np.count_nonzero(whole == 77) == 9
+
+
+# --- folded sums
+
+
+def circle(ring: int, near: int, reach: int = 2000) -> NDArray[Any]:
+    """Returns words that follow each other on the ring, around one of them."""
+    word = np.dtype(f"<u{ring // 8}")
+    return np.array([(near + k) % 2**ring for k in range(-reach, reach + 1)], dtype=word)
+
+
+@pytest.mark.parametrize("quarter", range(4))
+@pytest.mark.parametrize("ring", [16, 32, 64])
+def test_folded_words_that_are_neighbours_on_the_ring_are_read_as_neighbours(
+    ring: int, quarter: int
+) -> None:
+    near = quarter * 2 ** (ring - 2)
+    words = circle(ring, near)
+    levels = FixedPoint(ring, 1.0, "nearest", most=4, folded=True).levels
+    folded = FixedPoint(ring, float(levels), "nearest", most=4, folded=True)
+    assert folded.step == 1.0
+    steps = np.diff(folded.decode(words))
+    # Around a quarter of the ring float64 holds every 2^9th word of 64 bits.
+    close = 1.0 if ring < 64 or quarter % 2 == 0 else 1024.0
+    assert float(np.abs(steps).max()) <= close
+    assert float(np.abs(folded.decode(words)).max()) <= 2 ** (ring - 2)
+    if quarter == 2:
+        plain = FixedPoint(ring, 1.0, "nearest", most=4)
+        assert float(np.abs(np.diff(plain.decode(words)) / plain.step).max()) >= 2 ** (ring - 1)
+
+
+@pytest.mark.parametrize("ring", [16, 32, 64])
+def test_folded_sums_of_honest_clients_are_read_as_they_are(ring: int) -> None:
+    most = 5
+    code = FixedPoint(ring, 2.0, "nearest", most=most, folded=True)
+    assert code.levels == min((2 ** (ring - 2) - 1) // most, MAX_LEVELS)
+    integers = np.array([0, 1, -1, most * code.levels, -most * code.levels])
+    words = integers.astype(np.dtype(f"<i{ring // 8}")).view(code.word)
+    assert code.decode(words).tolist() == (integers * code.step).tolist()
+    assert words.tolist() == [number % 2**ring for number in integers.tolist()]
+
+
+def test_folding_is_part_of_what_clients_agree_on() -> None:
+    folded, plain = (FixedPoint(32, 1.0, "nearest", most=2, folded=on) for on in (True, False))
+    assert folded.to_json() == [*plain.to_json(), 0, MAX_LEVELS, "folded"]

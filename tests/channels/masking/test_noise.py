@@ -618,3 +618,11 @@ def test_the_shares_that_count_and_the_bonus_are_said(n: int, said: str) -> None
 
 def test_nothing_is_said_of_noise_where_there_is_none() -> None:
     assert "noise" not in MASKED.describe(terms_of(5, None), 5)
+
+
+def test_a_grid_too_coarse_for_the_bound_on_its_shares_is_refused() -> None:
+    """Half a step a share is where the theorem begins."""
+    little = replace(CLIENT, noise_multiplier=1e-4)
+    with pytest.raises(ValueError, match=r"shares of noise are below 0.5 steps.*a larger ring"):
+        terms_of(40, little, ring=16)
+    assert noise_of(terms_of(40, little)).share > 0.5

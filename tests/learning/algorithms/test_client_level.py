@@ -84,6 +84,16 @@ def test_known_answer_of_the_servers_half() -> None:
     assert again.weights[0].item() == pytest.approx(0.5 + 0.5 * math.exp(-0.05), rel=1e-6)
 
 
+@pytest.mark.parametrize(("bit", "power"), [(1e6, -0.5), (-1e6, 0.5), (0.7, -0.5), (-0.7, 0.5)])
+def test_whatever_a_client_sends_a_round_moves_the_clip_by_a_bounded_factor(
+    bit: float, power: float
+) -> None:
+    """With lr 1 and the median: by exp(1 / 2) at most, where all or none seem to be within."""
+    estimate = torch.tensor([0.0, 0.0, bit])
+    moved = adaptive(clip_lr=1.0).move(fedavg, torch.zeros(D), estimate, {}, round=0, share=1.0)
+    assert moved.state["clip"].item() == pytest.approx(2.0 * math.exp(power), rel=1e-6)
+
+
 def test_a_step_with_a_state_keeps_it_next_to_the_clip() -> None:
     estimate = torch.tensor([1.0, 0.0, 0.0])
     state: Mapping[str, Tensor] = {}
