@@ -9,13 +9,12 @@ import pytest
 
 from securefl.errors import PolicyRefused, ScenarioError
 from securefl.federation.policy import (
-    STRICT,
     Policy,
     Proposal,
     load_policy,
     parse_policy,
-    with_code,
 )
+from securefl.federation.policy_text import STRICT, with_code
 
 PINNED = with_code(STRICT, code="9f3a", layout="sha256:11")
 # On the edge of every bound of the strict policy.
