@@ -1006,6 +1006,7 @@ def test_a_ledger_does_not_open_under_another_place(path: Path) -> None:
 
 
 def test_a_first_line_that_names_no_place_there_is_counts_as_damaged(path: Path) -> None:
+    path.parent.mkdir()
     body = {"kind": "begin", "release": None, "event": None}
     for place in (["moon", 0], ["distributed", True], ["distributed"], 7):
         line, _ = chain(GENESIS, {**body, "terms": {**TERMS.to_json(), "place": place}})
