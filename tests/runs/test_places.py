@@ -124,6 +124,15 @@ def test_ledgers_tell_the_place_though_the_scenario_was_edited(tmp_path: Path) -
     assert "kept at place privacy.place = 'central', the scenario says" in messages["ledger-edited"]
 
 
+def test_the_scenario_tells_the_place_where_ledgers_do_not(tmp_path: Path) -> None:
+    text = text_of("local")
+    api.run(parse_scenario(text), tmp_path / "first", text=text)
+    file = tmp_path / "first/resolved.json"
+    file.write_text(file.read_text().replace('"place": "local"', '"place": "central"'))
+    with pytest.raises(ScenarioError, match=r"has privacy\.place = 'central', here it is"):
+        origin_of(parse_scenario(after(tmp_path / "first", "local")))
+
+
 def test_validate_names_the_noise_that_the_run_adds_on_top_of_earlier_ones(
     played: Play, tmp_path: Path
 ) -> None:
