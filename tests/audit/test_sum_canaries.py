@@ -12,7 +12,7 @@ from securefl.audit.canaries import Canaries
 from securefl.audit.findings import Findings
 from securefl.audit.lines import Verdict
 from securefl.audit.sum_canaries import CanarySums, Enlarged
-from securefl.audit.sum_noise import NAME, noise_line
+from securefl.audit.sum_noise import SUM_NOISE, noise_line
 from securefl.channels.masking import upload
 from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
@@ -108,7 +108,7 @@ def test_half_the_share_at_every_client_is_found(
     # The target counts less than the others: noise must not be taken for more than it is.
     records = "privacy.records=[1000, 1000, 1000, 360]"
     findings = findings_of(request_for("sums.toml", adversary, records, target=3))
-    assert verdict_of(findings, NAME) is verdict
+    assert verdict_of(findings, SUM_NOISE) is verdict
     assert (findings.verdict is Verdict.VIOLATED) is (verdict is Verdict.VIOLATED)
     # By canaries the server proves no more than the ledger allows.
     assert verdict_of(findings, "gradient canaries") is Verdict.UNDECIDED
