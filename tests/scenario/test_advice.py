@@ -4,11 +4,13 @@ import re
 
 import pytest
 
+from securefl.audit.canaries import Canaries
 from securefl.audit.inquiry import misfit
+from securefl.rng import seeded_keystream
 from securefl.scenario.scenario import parse_scenario
 from tests.scenario.test_place import CENTRAL, HEART, LOCAL
 from tests.scenario.test_unit import TEXT
-from tests.scenario.texts import refusal
+from tests.scenario.texts import SGD, refusal
 
 CLIENTS = """
 rounds = 5
@@ -149,3 +151,15 @@ def test_the_scenario_that_an_audit_asks_for_can_be_audited(place: str, coins: b
         TEXT, overrides=(*where, "privacy.unit=example", training, records, "weights=declared")
     )
     assert misfit(asked, "outsider-weights") == ""
+
+
+def test_the_grid_that_an_audit_asks_for_has_room_for_canaries() -> None:
+    text = SGD + 'data = { name = "medmnist:breastmnist" }\nmodel = { name = "scattering" }'
+    with pytest.raises(ValueError, match=r"with fixed features, model\.pooling = 7$"):
+        _canaries(text, "model.pooling=3")
+    assert _canaries(text, "model.pooling=7")
+
+
+def _canaries(text: str, *overrides: str) -> Canaries:
+    coordinates = parse_scenario(text, overrides=overrides).facts.coordinates
+    return Canaries(coordinates, norm=1.0, stream=seeded_keystream(1, "canaries"))
