@@ -1,5 +1,9 @@
 """Every error a user can meet, each with the exit code that the command line gives it."""
 
+from decimal import ROUND_CEILING, Context
+
+_ENOUGH_DIGITS = Context(prec=4, rounding=ROUND_CEILING)
+
 
 class Interrupted(BaseException):
     """Raised when somebody presses Ctrl-C; not an Exception, so that it never counts as failure."""
@@ -73,3 +77,11 @@ class ClientFailure(SecureflError):
 
 class ReleasedBefore(ClientFailure):
     """Raised when a client has paid for a release before, and its noise cannot be drawn again."""
+
+
+def at_least(value: float) -> str:
+    """Returns a number > 0 in few digits that is never below the value.
+
+    A sentence that tells somebody to write a number "or more" must name one that is enough.
+    """
+    return f"{float(_ENOUGH_DIGITS.create_decimal_from_float(value)):g}"

@@ -24,13 +24,13 @@ from securefl.audit.measure import (
     no_canaries,
     sight_of,
 )
-from securefl.audit.mechanism import unseen
+from securefl.audit.mechanism import INSIDE, unseen
 from securefl.audit.notes import claimed, notes_on
 from securefl.audit.recorded import booked, open_run, same_run
 from securefl.audit.replays import Replays
 from securefl.audit.request import ALL, AuditRequest
 from securefl.audit.shadows import train_shadows
-from securefl.audit.sum_noise import sum_noise_lines
+from securefl.audit.sum_noise import SUM_NOISE, sum_noise_lines, undecided
 from securefl.audit.threats import ANSWERS, THREATS, threat
 from securefl.audit.verdicts import overall
 from securefl.data.download import OnBytes, quiet
@@ -198,7 +198,8 @@ def _measured(inquiry: Inquiry, stage: _Stage) -> tuple[list[Line], Claim | None
     if claims:
         stage.say("gradient canaries")
         lines += _canaries(inquiry, stage.replays)
-        stage.say("DP-SGD from inside")
+        one_sum = inquiry.scenario.facts.trainer.one_sum
+        stage.say(SUM_NOISE if one_sum else INSIDE)
         lines += _inside(inquiry, stage.replays)
     return lines, claim, [f"seen of client {inquiry.target}: {sight_of(knowledge)}"]
 
@@ -231,7 +232,7 @@ def _of_sums(inquiry: Inquiry, replays: Replays) -> list[Line]:
     try:
         run = replays.canaries
     except ValueError as reason:  # the model has too few coordinates
-        return unseen(str(reason))
+        return [undecided(str(reason))]
     return sum_noise_lines(inquiry, run, replays.knowledge(inquiry, run.played))
 
 

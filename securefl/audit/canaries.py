@@ -50,7 +50,8 @@ class Canaries:
             raise ValueError(
                 "canaries that do not touch each other need a model of "
                 f"{MIN_COORDINATES} coordinates or more, got {d}: use a larger one, such as "
-                "model.name = 'mlp' with more hidden units"
+                "model.name = 'mlp' with more hidden units, or, with fixed features, model.pooling "
+                "= 7"
             )
         count = min(limit, d)
         # The order of these draws decides the canaries of a seed: it never changes.

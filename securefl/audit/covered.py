@@ -1,8 +1,7 @@
 """Which adversaries a claim of central or distributed noise holds against."""
 
-from securefl.audit.threats import OPENED, ThreatModel, threat
+from securefl.audit.threats import OPENED, threat
 from securefl.channels.protocol import Seen
-from securefl.errors import ScenarioError
 from securefl.scenario.scenario import Scenario
 
 # What is seen before whoever opens a sum adds noise to it.
@@ -24,18 +23,15 @@ def sees_before_noise(scenario: Scenario, adversary: str) -> str:
     )
 
 
-def check_helpers(scenario: Scenario, adversary: ThreatModel, colluders: int) -> None:
-    """Checks that no more clients help than the noise of a sum was sized against.
-
-    Raises:
-        ScenarioError: one sentence that says what to change.
-    """
+def knows_shares(scenario: Scenario, adversary: str, colluders: int) -> str:
+    """Returns why more clients help than the noise of a sum was sized against; "" where not."""
     privacy = scenario.privacy
-    if privacy is None or privacy.place != "distributed" or not adversary.clients:
-        return
+    if privacy is None or privacy.place != "distributed" or not threat(adversary).clients:
+        return ""
     corrupt = scenario.facts.channel_options["corrupt"]
-    if colluders > corrupt:
-        raise ScenarioError(
-            f"--colluders: {colluders} clients know their shares of the noise, and the claim "
-            f"holds against channel.corrupt = {corrupt}; take fewer"
-        )
+    if colluders <= corrupt:
+        return ""
+    return (
+        f"--colluders: {colluders} clients know their shares of the noise, and the claim "
+        f"holds against channel.corrupt = {corrupt}; take fewer"
+    )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from securefl.audit.bounds import Claim
-from securefl.audit.covered import check_helpers, sees_before_noise
+from securefl.audit.covered import knows_shares, sees_before_noise
 from securefl.audit.knowledge import Watcher, Watching
 from securefl.audit.replay import Replay
 from securefl.audit.threats import EVERYWHERE, SERVER, ThreatModel, adversaries_in, threat
@@ -62,9 +62,7 @@ class Inquiry:
 
     def __post_init__(self) -> None:
         clients = self.scenario.clients
-        why_not = misfit(self.scenario, self.adversary)
-        if why_not:
-            raise ScenarioError(why_not)
+        _refuse(misfit(self.scenario, self.adversary))
         if not 0 <= self.target < clients:
             raise ScenarioError(f"--target: there is no client {self.target} among {clients}")
         if self.threat.clients and not 1 <= self.colluders < clients:
@@ -72,7 +70,7 @@ class Inquiry:
                 f"--colluders: {self.colluders} of {clients} clients cannot look at another one; "
                 f"at least 1, at most {clients - 1}"
             )
-        check_helpers(self.scenario, self.threat, self.colluders)
+        _refuse(knows_shares(self.scenario, self.adversary, self.colluders))
         labels = _unfit_labels(self.scenario.facts.task)
         if labels is not None:
             raise ScenarioError(f"the records bear {labels}, which no attack here is made for")
@@ -199,6 +197,12 @@ class Inquiry:
         return seeded_keystream(self.seed, f"audit {purpose}", self.target)
 
 
+def _refuse(why_not: str) -> None:
+    """Raises ScenarioError, unless there is nothing to say."""
+    if why_not:
+        raise ScenarioError(why_not)
+
+
 def misfit(scenario: Scenario, adversary: str) -> str:
     """Returns why a scenario has no such adversary, in a sentence; "" where it has.
 
@@ -214,7 +218,7 @@ def misfit(scenario: Scenario, adversary: str) -> str:
     if scenario.protects_clients:
         return (
             "audits look for single records, and privacy.unit = 'client' protects all of a client "
-            "at once: audit the scenario with privacy.unit = 'example'"
+            f"at once: audit the scenario with privacy.unit = 'example' and {_of_records(scenario)}"
         )
     if scenario.data.fit is not None:
         return (
@@ -231,6 +235,14 @@ def misfit(scenario: Scenario, adversary: str) -> str:
         )
     vantage = _vantage(scenario, adversary)
     return "" if vantage is None else vantage.why_not
+
+
+def _of_records(scenario: Scenario) -> str:
+    """Returns the keys with which noise protects single records at the place of a scenario."""
+    place = "local" if scenario.privacy is None else scenario.privacy.place
+    kind = "dp_sgd" if place == "local" else "clipped_gradient"
+    coins = ", without cohort.sampling" if scenario.tosses_coins else ""
+    return f"training.kind = {kind!r}{coins}"
 
 
 def _vantage(

@@ -15,6 +15,7 @@ from securefl.audit.step_checks import batch_checks, book_checks, clip_checks
 from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, SIZE
 from securefl.privacy.events import PrivacyEvent
 
+INSIDE = "DP-SGD from inside"
 # Share of the noise that rounding of the weights may add: more would blur what is measured.
 MAX_ROUNDING_SHARE = 0.01
 MAX_REASONS = 3  # that a violated line names
@@ -75,7 +76,7 @@ def _noise_lines(seen: Inside, scale: float) -> list[Line]:
 
 def unseen(why: str) -> list[Line]:
     """Returns the one line where the steps cannot be seen, or not be held against the claim."""
-    return [Line("DP-SGD from inside", Verdict.UNDECIDED, why)]
+    return [Line(INSIDE, Verdict.UNDECIDED, why)]
 
 
 def _line(name: str, checked: Checked) -> Line:

@@ -31,7 +31,10 @@ def with_canaries(parts: Parts, canaries: Mapping[int, Canaries]) -> Parts:
                 trainers |= _noted(trainers, records)
             continue
         if not isinstance(trainer, DpSgdTrainer):
-            raise TypeError(f"canaries enter DP-SGD only, client {client} trains in another way")
+            raise TypeError(
+                "canaries enter DP-SGD and sums of clipped gradients, client "
+                f"{client} trains in another way"
+            )
         # A model of its own: Opacus hooks into it, and the other clients share theirs.
         model = build_model(parts.scenario, parts.data.task)
         machine = records.machine(

@@ -15,7 +15,7 @@ from securefl.audit.measure import CanaryRun
 from securefl.audit.weights import client_weights, weights_in_sum
 from securefl.privacy.events import DiscreteGaussianSum
 
-NAME = "noise of each sum"
+SUM_NOISE = "noise of each sum"
 # "Holds" leaves out noise that is smaller by this share.
 FAULT = 0.1
 
@@ -30,11 +30,11 @@ def sum_noise_lines(inquiry: Inquiry, run: CanaryRun, knowledge: Knowledge) -> l
     spent = inquiry.spent(run.played)
     events = [event for event in spent if isinstance(event, DiscreteGaussianSum)]
     if len(spent) != 1 or not events:
-        return [_undecided("the ledger holds several kinds of events, or none of a sum")]
+        return [undecided("the ledger holds several kinds of events, or none of a sum")]
     rests = [_rest(sight, run.canaries, inquiry) for sight in knowledge.moves]
     known = [rest for rest in rests if rest is not None]
     if not known:
-        return [_undecided("this adversary sees no sum, in which it knows every update")]
+        return [undecided("this adversary sees no sum, in which it knows every update")]
     return [noise_line(torch.cat(known), events[0].sigma)]
 
 
@@ -44,10 +44,10 @@ def noise_line(rest: Tensor, sigma: float) -> Line:
     statistic = float((rest.double() / sigma).square().sum())
     figure = f"{math.sqrt(statistic / degrees):.3g} times what is booked, over {degrees} numbers"
     if chi2.cdf(statistic, degrees) < 1 - LINE_CONFIDENCE:
-        return Line(NAME, Verdict.VIOLATED, f"the noise of a sum is {figure}")
+        return Line(SUM_NOISE, Verdict.VIOLATED, f"the noise of a sum is {figure}")
     if chi2.sf(statistic / (1 - FAULT) ** 2, degrees) < 1 - LINE_CONFIDENCE:
-        return Line(NAME, Verdict.HOLDS, figure)
-    return _undecided(f"{figure}; a fault of {FAULT:.0%} would not show")
+        return Line(SUM_NOISE, Verdict.HOLDS, figure)
+    return undecided(f"{figure}; a fault of {FAULT:.0%} would not show")
 
 
 def _rest(sight: Sight, canaries: Canaries, inquiry: Inquiry) -> Tensor | None:
@@ -69,5 +69,6 @@ def _weight_in_sum(inquiry: Inquiry) -> float:
     return weights_in_sum(weights, facts.max_weight)[inquiry.target]
 
 
-def _undecided(why: str) -> Line:
-    return Line(NAME, Verdict.UNDECIDED, why)
+def undecided(why: str) -> Line:
+    """Returns the line where the noise cannot be seen, or not be told from less."""
+    return Line(SUM_NOISE, Verdict.UNDECIDED, why)

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from securefl.channels.apart import Apart
+from securefl.channels.kind import Kind
 from securefl.channels.messages import PlainUpdate, UpdateRequest
 from securefl.channels.protocol import (
     UNWATCHED,
     ClientUpdate,
-    Kind,
     Observation,
     Observer,
     Packet,

@@ -1,9 +1,9 @@
-"""The protocol of every channel: its values, its two sides, and how it is built."""
+"""The protocol of every channel: its values, its two sides, and what they are built from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -122,7 +122,8 @@ class Observation(Header):
 class Observer(Protocol):
     """Watches a federation: engine, channel and adversary report what each party sees, at once.
 
-    Values are the tensors in use, which may change in place: an observer that keeps them clones.
+    Values are the tensors in use, not copies, and may be modified in place after the call. An
+    observer that keeps them clones them.
     """
 
     def observe(self, observation: Observation) -> None:
@@ -132,7 +133,8 @@ class Observer(Protocol):
 class _Unwatched:
     """Lets every observation go, so that a run holds no vector longer than it needs it."""
 
-    def observe(self, observation: Observation) -> None: ...
+    def observe(self, observation: Observation) -> None:
+        """Forgets it."""
 
 
 UNWATCHED: Observer = _Unwatched()
@@ -239,62 +241,3 @@ class Sides:
     clients: Mapping[int, ChannelClient]
     left_out: Mapping[int, str] = field(default_factory=dict)
     first_name: bytes = b""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A channel as the rest of the toolkit knows it: how it is built, and its observations.
-
-    A new channel defines one next to its code, and the catalog lists it by name.
-
-    Attributes:
-        sides: plan and options -> both sides; raises ValueError where they do not fit.
-        terms: plan and options -> the constants that clients agree on, checked without a set-up.
-        describe: terms and size of a cohort -> the end of the sentence "the server sees ...".
-        threats: party -> what it learns, in words.
-        sees: "server", "network" or "client" -> the kinds of its Observations.
-        stages: requests and replies of a round.
-        trains_in: the stage in which clients train and send their updates, from 1.
-        fewest: terms, size of a cohort -> fewest updates of a sum; by default min_cohort.
-        rows: size of a cohort -> rows that a rule gets.
-        min_cohort: options -> fewest updates of a round where the scenario names none.
-        options: keys of the table [channel] that it takes, with their defaults.
-        set_up: whether a session begins with a set-up, which a client can miss.
-        exact: whether a round that is played again gives the same bytes.
-        lossy: whether coordinates are clipped and lose precision.
-        keyed: whether clients hold a key that opens every update.
-        bounds_weights: whether a weight that a client reports must be at most max_weight.
-        shows_reported_weights: whether the server learns a reported weight and sees no update.
-        release: terms -> the cost of one sum under shares of noise; None where it carries none.
-        grid: terms -> how much further apart rounding may move a coordinate of two sums.
-    """
-
-    sides: Callable[..., Sides]
-    terms: Callable[..., object]
-    describe: Callable[[Any, int], str]
-    threats: Mapping[str, str]
-    sees: Mapping[str, tuple[Seen, ...]]
-    stages: int
-    rows: Callable[[int], int]
-    min_cohort: Callable[..., int]
-    trains_in: int = 1
-    fewest: Callable[[Any, int], int] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    set_up: bool = False
-    exact: bool = True
-    lossy: bool = False
-    keyed: bool = False
-    bounds_weights: bool = False
-    shows_reported_weights: bool = False
-    release: Callable[[Any], PrivacyEvent] | None = None
-    grid: Callable[[Any], float] = lambda terms: 0.0
-
-    @property
-    def server_holds_model(self) -> bool:
-        """Whether the server sees the global models."""
-        return Seen.GLOBAL_MODEL in self.sees["server"]
-
-    @property
-    def shows_every_update(self) -> bool:
-        """Whether a rule gets one row a client, and no sum."""
-        return self.rows(2) == 2

@@ -165,14 +165,9 @@ class ClippedGradientTrainer:
 
     def with_sums(self, sums: GradientSums) -> "ClippedGradientTrainer":
         """Returns a trainer of the same client and records whose sums another object adds up."""
-        return type(self)(
-            sums,
-            self._examples,
-            self.plan,
-            client=self._client,
-            stream_for=self._stream_for,
-            on_step=self._on_step,
-        )
+        other = copy.copy(self)
+        other.sums, other._records = sums, None
+        return other
 
 
 def projected(total: Tensor, length: float) -> Tensor:

@@ -249,14 +249,9 @@ class DpSgdTrainer:
 
     def on(self, machine: DpSgd) -> "DpSgdTrainer":
         """Returns a trainer of the same client and records that works on another machine."""
-        return type(self)(
-            machine,
-            self._examples,
-            self.plan,
-            client=self._client,
-            stream_for=self._stream_for,
-            on_step=self._on_step,
-        )
+        other = copy.copy(self)
+        other._machine = machine
+        return other
 
 
 def dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:

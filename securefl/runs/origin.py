@@ -104,7 +104,8 @@ def _check_same_training(scenario: Scenario, earlier: Resolved) -> None:
             if before != here:
                 raise ScenarioError(
                     f"init_from: {scenario.init_from} has {table}.{key} = {_shown(before)}, "
-                    f"here it is {_shown(here)}; they must be equal"
+                    f"here it is {_shown(here)}; they must be equal: change it here, or "
+                    "train a new model"
                 )
 
 
@@ -174,7 +175,8 @@ def _check_claim(scenario: Scenario, earlier: Resolved) -> None:
         if before[key] != here[key]:
             raise ScenarioError(
                 f"init_from: {scenario.init_from} has privacy.{key} = {before[key]}, here it is "
-                f"{here[key]}; they must be equal"
+                f"{here[key]}; they must be equal: change it here, or "
+                "train a new model"
             )
     # One client replaced is two added or removed: such epsilons do not add up.
     sampling = (earlier.get("cohort") or {}).get("sampling")
@@ -182,7 +184,8 @@ def _check_claim(scenario: Scenario, earlier: Resolved) -> None:
     if scenario.protects_clients and sampling != now:
         raise ScenarioError(
             f"init_from: {scenario.init_from} has cohort.sampling = {_shown(sampling)}, here it is "
-            f"{_shown(now)}; their claims have other neighbours, so they must be equal"
+            f"{_shown(now)}; their claims have other neighbours, so they must be equal: change it "
+            "here, or train a new model"
         )
 
 

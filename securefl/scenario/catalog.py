@@ -9,9 +9,9 @@ import attacks
 import defenses
 from securefl.channels.apart import Apart
 from securefl.channels.ckks.build import CKKS
+from securefl.channels.kind import Kind
 from securefl.channels.masking.build import MASKED, MASKED_APART
 from securefl.channels.plain import PLAIN, PLAIN_APART
-from securefl.channels.protocol import Kind
 from securefl.data.entries import DATA as DATA
 from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS

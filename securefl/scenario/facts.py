@@ -13,7 +13,7 @@ from typing import Self
 from torch import Tensor, nn
 
 from securefl import vector
-from securefl.channels.protocol import Kind
+from securefl.channels.kind import Kind
 from securefl.errors import ScenarioError
 from securefl.learning.adapt import Adaptation
 from securefl.learning.algorithms.protocol import Algorithm, Terms

@@ -41,27 +41,44 @@ def common_noise(
     Raises:
         ScenarioError: no noise meets the claim.
     """
-    privacy = declared.privacy
-    if privacy is None or privacy.place == "local":
-        return 0.0
-    if privacy.noise_multiplier is not None:
-        return privacy.noise_multiplier
-    if math.isinf(privacy.epsilon):
+    if declared.privacy is None or declared.privacy.place == "local":
         return 0.0
     fit = declared.data.fit
     cost = None if fit is None else fit.cost
-    needed = []
-    # Clients with the same past need the same.
-    for past in {before.and_once(cost) for before in pasts}:
-        try:
-            probe = _probed(release)
-        except ValueError as reason:
-            raise ScenarioError(f"channel: {reason}") from None
-        try:
-            needed.append(_needed(privacy, release, releases, past, remember, probe=probe))
-        except ValueError as reason:
-            raise ScenarioError(f"privacy.epsilon: {reason}") from None
-    return _rounded_up(max(needed))
+
+    def calibrated(privacy: Privacy) -> float:
+        needed = []
+        # Clients with the same past need the same.
+        for past in {before.and_once(cost) for before in pasts}:
+            try:
+                probe = _probed(release)
+            except ValueError as reason:
+                raise ScenarioError(f"channel: {reason}") from None
+            try:
+                needed.append(_needed(privacy, release, releases, past, remember, probe=probe))
+            except ValueError as reason:
+                raise ScenarioError(f"privacy.epsilon: {reason}") from None
+        return _rounded_up(max(needed))
+
+    return multiplier_of(declared, calibrated)
+
+
+def multiplier_of(declared: Declaration, calibrated: Callable[[Privacy], float]) -> float:
+    """Returns the noise multiplier of a claim: the given one, or what its epsilon needs.
+
+    Args:
+        declared: the claim.
+        calibrated: finds the multiplier; it is called only where epsilon is finite.
+
+    Returns:
+        0 where nothing is claimed.
+    """
+    privacy = declared.privacy
+    if privacy is None:
+        return 0.0
+    if privacy.noise_multiplier is not None:
+        return privacy.noise_multiplier
+    return 0.0 if math.isinf(privacy.epsilon) else calibrated(privacy)
 
 
 def _probed(release: Callable[[float], PrivacyEvent]) -> PrivacyEvent:

@@ -18,7 +18,7 @@ from securefl.scenario.checks.harmonise import check_harmonise, check_scanners
 from securefl.scenario.checks.learning import check_model, check_step
 from securefl.scenario.checks.names import check_names
 from securefl.scenario.checks.one_sum import check_one_sum
-from securefl.scenario.checks.place import check_place, check_sum
+from securefl.scenario.checks.place import check_cut, check_place, check_survivors
 from securefl.scenario.checks.privacy import check_privacy
 from securefl.scenario.checks.refine import check_refine
 from securefl.scenario.checks.regions import check_meetings
@@ -65,7 +65,8 @@ class Scenario(Declaration):
         check_privacy(self, facts)
         check_place(self, facts)
         check_meetings(self, facts)
-        check_sum(self, facts)
+        check_survivors(self, facts)
+        check_cut(self, facts)
         if self.attack is not None:
             check_attack(self, self.attack, facts)
         check_step(facts)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from securefl.channels.protocol import Kind, Plan
+from securefl.channels.kind import Kind
+from securefl.channels.protocol import Plan
 from securefl.privacy.events import DiscreteGaussianSum, PrivacyEvent, SampledGaussian
 from securefl.privacy.noise.shares import NoiseShares
 from securefl.rng import StreamFor, system_keystream

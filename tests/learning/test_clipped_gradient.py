@@ -290,6 +290,22 @@ def test_fixed_features_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(deltas[2].double(), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_trainer_with_other_sums_prepares_its_records_for_them() -> None:
+    task = TASKS["an image"]
+    examples = some_examples(task, 9)
+    plan = SumPlan.of(9, clip=1.0, rate=None)
+    (trainer,) = clipped_gradient_trainers(training(task, {0: examples}, {0: plan})).values()
+    assert isinstance(trainer, ClippedGradientTrainer)
+    weights = some_weights(logistic(task, generator=torch.Generator()))
+    in_closed_form = trainer.fit(weights, round=0).delta
+    machine = DpSgd(logistic(task, generator=torch.Generator()), task, lr=1.0)
+    other = trainer.with_sums(ModelSums(machine))
+    torch.testing.assert_close(other.fit(weights, round=0).delta, in_closed_form)
+    # The first one keeps its own.
+    assert isinstance(trainer.sums, HeadSums)
+    assert torch.equal(trainer.fit(weights, round=1).delta, in_closed_form)
+
+
 # --- one client
 
 

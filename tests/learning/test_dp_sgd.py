@@ -264,6 +264,22 @@ def test_the_clip_factor_is_the_clip_over_the_norm_plus_a_millionth() -> None:
     )
 
 
+def test_a_trainer_on_another_machine_leaves_the_first_one_as_it_was() -> None:
+    task = Task(features=2, classes=2)
+    examples = some_examples(task, 8)
+    plan = DpPlan(records=8, batch=4, epochs=1, clip=1.0, noise_multiplier=1.0)
+    slow, fast = (DpSgd(logistic(task, generator=seeded()), task, lr=lr) for lr in (0.25, 0.5))
+    streams = partial(seeded_keystream, 3)
+    trainer = DpSgdTrainer(slow, examples, plan, client=4, stream_for=streams)
+    weights = torch.zeros(3)
+    before = trainer.fit(weights, round=0).delta
+    expected = DpSgdTrainer(fast, examples, plan, client=4, stream_for=streams)
+    faster = trainer.on(fast).fit(weights, round=0).delta
+    assert torch.equal(faster, expected.fit(weights, round=0).delta)
+    assert not torch.equal(faster, before)
+    assert torch.equal(trainer.fit(weights, round=0).delta, before)
+
+
 def test_one_clipped_step_known_answer() -> None:
     # By hand, at probability 1/2, the bias last. Record (3, 4) with label 1: gradient
     # -(1.5, 2, .5), norm sqrt(6.5). Record (0, 0) with label 0: (0, 0, .5), norm .5 < 1, not

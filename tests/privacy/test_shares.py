@@ -64,7 +64,16 @@ def test_no_share_is_refused() -> None:
         discrete_gaussian_sum(1.0, shares=0, granularity=0.1, dimension=1)
 
 
-@pytest.mark.parametrize(("noise", "grid"), [(0.0, 1.0), (1.0, 0.0), (math.nan, 1.0)])
-def test_noise_and_a_grid_that_are_not_positive_are_refused(noise: float, grid: float) -> None:
-    with pytest.raises(ValueError, match="noise multiplier and granularity must be positive, got"):
+@pytest.mark.parametrize(
+    ("noise", "grid", "sentence"),
+    [
+        (0.0, 1.0, "noise multiplier must be positive, got 0"),
+        (1.0, 0.0, "granularity must be positive, got 0"),
+        (math.nan, 1.0, "noise multiplier must be positive, got nan"),
+    ],
+)
+def test_noise_and_a_grid_that_are_not_positive_are_refused(
+    noise: float, grid: float, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
         discrete_gaussian_sum(noise, shares=2, granularity=grid, dimension=1)

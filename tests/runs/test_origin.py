@@ -253,7 +253,7 @@ def test_without_a_claim_only_the_model_is_taken_over(earlier: Path, tmp_path: P
     [
         (
             MORE.replace('"heart" }', '"heart", split_seed = 4 }'),
-            r"has data\.split_seed = 0, here it is 4; they",
+            r"has data\.split_seed = 0, here it is 4; they must be equal: change it here,",
         ),
         (
             MORE.replace("rounds = 3", 'rounds = 3\nmodel = { name = "mlp" }'),
@@ -261,7 +261,7 @@ def test_without_a_claim_only_the_model_is_taken_over(earlier: Path, tmp_path: P
         ),
         (
             MORE.replace("delta = 1e-5", "delta = 1e-6"),
-            r"has privacy\.delta = 1e-05, here it is 1e-06",
+            r"has privacy\.delta = 1e-05, here it is 1e-06; they must be equal: change it here, or",
         ),
         (
             MORE.replace("delta = 1e-5", "delta = 1e-5, records = [9, 9, 9, 9]"),

@@ -140,8 +140,8 @@ def test_a_summary_says_how_much_memory_many_features_take() -> None:
 
 
 REFUSED = [
-    ('model = { name = "scattering", pooling = 2 }', "scattering needs pooling of 1, 3 or 7"),
-    ('model = { name = "scattering", pooling = "all" }', "pooling of scattering must be an int"),
+    ('model = { name = "scattering", pooling = 2 }', "scattering takes 1, 3, 7 or 'auto', got 2"),
+    ('model = { name = "scattering", pooling = "all" }', "takes 1, 3, 7 or 'auto', got 'all'"),
     ('model = { name = "scattering", scales = 1.5, pooling = "auto" }', "must be an integer"),
     ('model = { name = "scattering", width = 2 }', "scattering takes scales, angles, pooling"),
     (

@@ -37,15 +37,17 @@ REFUSED: list[tuple[str, str]] = [
     ),
     (
         'channel = { kind = "masked", corrupt = 3 }',
-        "channel.min_cohort: 5 exceeds the 4 clients of a round",
+        "channel.kind = 'masked' with channel.corrupt = 3 needs 5 clients or more in a round, and "
+        "there are 4; use channel.corrupt = 2, or more clients",
     ),
     (
         'channel = { kind = "masked" }\ncohort = { size = 2 }',
-        "channel.min_cohort: 3 exceeds the 2 clients of a round",
+        "with channel.corrupt = 1 needs 3 clients or more in a round, and there are 2; "
+        "use channel.kind = 'plain', or more clients",
     ),
     (
         'channel = { kind = "masked" }\ndata = { partition = "pooled" }',
-        "channel.min_cohort: 3 exceeds the 1 clients of a round",
+        "needs 3 clients or more in a round, and there are 1; use channel.kind = 'plain'",
     ),
     (
         SGD + 'weights = "reported"\nchannel = { kind = "masked" }',

@@ -204,7 +204,19 @@ def test_central_noise_costs_what_local_noise_costs(tmp_path: Path) -> None:
         ),
         (
             ("epsilon", "--noise-multiplier", "1", *FIFTY, *TEN, "--contributing", "0"),
-            "contributing must be >= 1, got 0",
+            "--contributing must be positive and finite, got 0",
+        ),
+        (
+            ("epsilon", "--noise-multiplier", "1", *FIFTY, *TEN, "--shares", "0"),
+            "--shares must be positive and finite, got 0",
+        ),
+        (
+            ("calibrate", "--epsilon", "1", *FIFTY, *TEN, "--granularity", "0"),
+            "--granularity must be positive and finite, got 0",
+        ),
+        (
+            ("profile", "--noise-multiplier", "1", *FIFTY, *TEN, "--dimension", "-2"),
+            "--dimension must be positive and finite, got -2",
         ),
         (
             ("epsilon", "--noise-multiplier", "1", "--steps", "0", "--delta", "1e-5", *TEN),
@@ -212,7 +224,7 @@ def test_central_noise_costs_what_local_noise_costs(tmp_path: Path) -> None:
         ),
         (
             ("epsilon", "--noise-multiplier", "0", *FIFTY, *TEN),
-            "sigma must be positive and finite, got 0.0",
+            "--noise-multiplier must be positive and finite, got 0",
         ),
         (
             ("epsilon", "--noise-multiplier", "1", "--steps", "0", "--delta", "1e-5"),

@@ -3,7 +3,8 @@
 from typing import Any
 
 from securefl.channels.ckks.terms import CkksTerms
-from securefl.channels.protocol import Kind, Plan, Seen, Sides
+from securefl.channels.kind import Kind
+from securefl.channels.protocol import Plan, Seen, Sides
 
 _SHOWN = (Seen.ENCRYPTED_UPDATE, Seen.ENCRYPTED_SUM)
 

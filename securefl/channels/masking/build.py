@@ -9,6 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.channels.apart import Apart, Membership, Options, SetUp
+from securefl.channels.kind import Kind
 from securefl.channels.masking.agreement import MAX_BLOCK, MIN_HONEST, Agreement, blocks_for
 from securefl.channels.masking.block import UPLOAD_STAGE
 from securefl.channels.masking.client import MaskedClient
@@ -21,7 +22,7 @@ from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SECRET_BYTES
 from securefl.channels.masking.terms import masked_terms
 from securefl.channels.monotonic import MemoryMonotonic
-from securefl.channels.protocol import SET_UP, Kind, Plan, Seen, Sides
+from securefl.channels.protocol import SET_UP, Plan, Seen, Sides
 from securefl.errors import ProtocolError
 from securefl.privacy.events import PrivacyEvent
 

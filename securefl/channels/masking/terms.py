@@ -8,6 +8,7 @@ from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.long_integers import LongIntegers
 from securefl.channels.masking.noise import SumNoise, Sums, sized
 from securefl.channels.protocol import Plan
+from securefl.errors import at_least
 from securefl.privacy.noise.shares import NoiseShares
 
 
@@ -89,5 +90,5 @@ def _check_noise(plan: Plan, shares: NoiseShares, *, clip: float, long: bool) ->
     if clip < shares.length:
         raise ValueError(
             f"channel.clip = {clip:g} would cut coordinates of updates whose L2 norm is up to "
-            f"{shares.length:g}: use channel.clip = {shares.length:g} or more"
+            f"{at_least(shares.length)}: use channel.clip = {at_least(shares.length)} or more"
         )

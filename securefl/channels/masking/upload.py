@@ -78,7 +78,8 @@ def _encoded(
     out: NDArray[Any],
 ) -> Iterator[NDArray[Any]]:
     """Writes scale * values into out, and yields its chunks as they are done."""
-    factor = None if terms.noise is None else scale * _shrink(values, scale, terms.noise.length)
+    noise = terms.noise
+    factor = None if noise is None else _factor(values, scale, noise)
     width = terms.code.coordinates
     start = 0
     for part in _chunks(out):
@@ -86,7 +87,7 @@ def _encoded(
         if factor is None:
             terms.code.encode(block, scale=scale, stream=stream, out=part)
         else:
-            # Their length is bounded with its weight, so no coordinate is cut here.
+            # The largest norm of an update fits into the grid, so no coordinate is cut here.
             terms.code.encode(factor * _finite(block), scale=1.0, stream=stream, out=part)
         start += len(block)
         yield part
@@ -106,7 +107,7 @@ def _write_rotated(
     if isinstance(code, LongIntegers) or noise is None or noise.largest is None:
         raise ValueError("only updates under noise are rotated")
     vector = _finite(values)
-    vector *= scale * _shrink(values, scale, noise.length)
+    vector *= _factor(values, scale, noise)
     turned = Rotation(terms.session, round, terms.d).turned(vector)
     turned /= code.step
     np.clip(turned, -code.levels, code.levels, out=turned)
@@ -130,8 +131,8 @@ def _finite(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
 
 
-def _shrink(values: NDArray[np.float32], scale: float, length: float) -> float:
-    """Returns the factor, at most 1, that brings scale * values (d,) to an L2 norm of `length`.
+def _factor(values: NDArray[np.float32], scale: float, noise: SumNoise) -> float:
+    """Returns the factor, at most `scale`, that brings values (d,) to the norm that noise covers.
 
     A longer update is shortened, never refused: a refusal would tell the server about records. And
     a projection moves no two updates further apart.
@@ -139,4 +140,4 @@ def _shrink(values: NDArray[np.float32], scale: float, length: float) -> float:
     blocks = range(0, len(values), _BLOCK_COORDINATES)
     finite = (_finite(values[start : start + _BLOCK_COORDINATES]) for start in blocks)
     norm = scale * math.sqrt(math.fsum(float(block @ block) for block in finite))
-    return length / max(norm, length)
+    return scale * (noise.length / max(norm, noise.length))

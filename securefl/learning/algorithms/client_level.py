@@ -29,9 +29,8 @@ from torch import Tensor
 from securefl.learning.algorithms.averaging import FedAvg
 from securefl.learning.algorithms.protocol import Place, Terms
 from securefl.learning.clipped_updates import ClippedUpdates, clipped, norm_of, released
-from securefl.learning.protocol import EarlyTrainer, ServerStep, StepResult, Trained, Trainer
+from securefl.learning.protocol import ServerStep, StepResult, Trained, Trainer
 from securefl.learning.release import Release
-from securefl.privacy.events import PrivacyEvent
 
 BIT_SCALE = 0.5  # s
 CLIP_RANGE = 2.0**10  # an adaptive clip stays within the start times or over this
@@ -111,7 +110,7 @@ class AdaptiveClientLevel:
         return state.get(_CLIP, torch.tensor([self._start]))
 
 
-class AdaptivelyClipped:
+class AdaptivelyClipped(ClippedUpdates):
     """A client's half with an adaptive clip, which comes with the model.
 
     A server that sends another C than it should gets an update of the same bounded length: the
@@ -128,27 +127,15 @@ class AdaptivelyClipped:
     """
 
     def __init__(self, trainer: Trainer, client: int, release: Release, *, start: float) -> None:
-        if trainer.cost is not None:
-            raise ValueError("a trainer with noise of its own is not clipped as a whole")
-        self._trainer = trainer
-        self._early = trainer if isinstance(trainer, EarlyTrainer) else None
-        self._client = client
-        self._release = release
-        self._start = start
+        super().__init__(trainer, client, release, clip=start)
         # What was sent, and the model in it, of a training under way.
         self._begun: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def cost(self) -> PrivacyEvent | None:
-        """The event that one call of `fit` costs."""
-        return self._release.cost
 
     def begin(self, weights: Tensor, *, round: int) -> None:
         """Starts what the next call of `fit` returns, where the trainer can."""
         # The trainer collects by the very tensor that it began with.
         self._begun = (weights, weights[:-1])
-        if self._early is not None:
-            self._early.begin(self._begun[1], round=round)
+        super().begin(self._begun[1], round=round)
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
         """Returns the update (d + 1,) that answers weights and C (d + 1,), and its cost."""
@@ -163,10 +150,10 @@ class AdaptivelyClipped:
 
     def _clip_of(self, sent: Tensor) -> float:
         """Returns C of what the server sent, in its public range."""
-        clip = float(sent[-1])
+        start, clip = self._clip, float(sent[-1])
         if not math.isfinite(clip):
-            clip = self._start
-        return min(max(clip, self._start / CLIP_RANGE), self._start * CLIP_RANGE)
+            clip = start
+        return min(max(clip, start / CLIP_RANGE), start * CLIP_RANGE)
 
 
 def _release_at(place: Place) -> Release:

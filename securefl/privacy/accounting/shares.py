@@ -52,11 +52,9 @@ def discrete_gaussian_sum(
     Raises:
         ValueError: an argument is outside its range.
     """
-    if not (noise_multiplier > 0 and granularity > 0):
-        raise ValueError(
-            "noise multiplier and granularity must be positive, got"
-            f" {noise_multiplier} and {granularity}"
-        )
+    for name, value in (("noise multiplier", noise_multiplier), ("granularity", granularity)):
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value:g}")
     if shares < 1:
         raise ValueError(f"shares must be >= 1, got {shares}")
     return DiscreteGaussianSum.of(

@@ -1,14 +1,13 @@
 """How each client releases an update that is protected as a whole, with its noise."""
 
-import math
 from collections.abc import Mapping
 
-from securefl.errors import ScenarioError
 from securefl.learning.release import Release
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, Past
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.assemble.trainers import calibrated, stream_for
+from securefl.scenario.release import multiplier_of
 from securefl.scenario.scenario import Scenario
 
 
@@ -66,18 +65,14 @@ def client_release(
 
 def _own_multiplier(scenario: Scenario, remember: Remember, before: Past) -> float:
     """Returns the multiplier of the noise that a client adds to its own update."""
-    privacy = scenario.privacy
-    if privacy is None:
-        raise ScenarioError("privacy.unit needs a privacy table")
-    if privacy.noise_multiplier is not None:
-        return privacy.noise_multiplier
-    if math.isinf(privacy.epsilon):
-        return 0.0
-    return calibrated(
-        privacy.epsilon,
-        scenario.facts.in_sum.sample_rate,
-        scenario.facts.trainings,
-        privacy.delta,
-        before=before,
-        remember=remember,
+    return multiplier_of(
+        scenario,
+        lambda privacy: calibrated(
+            privacy.epsilon,
+            scenario.facts.in_sum.sample_rate,
+            scenario.facts.trainings,
+            privacy.delta,
+            before=before,
+            remember=remember,
+        ),
     )

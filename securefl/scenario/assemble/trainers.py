@@ -1,6 +1,5 @@
 """The model of a scenario, its random streams, and its clients' trainers."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -31,6 +30,7 @@ from securefl.scenario.making.adversary import bend_of
 from securefl.scenario.making.algorithm import schedule_of
 from securefl.scenario.making.keys import with_keys
 from securefl.scenario.making.model import model_of
+from securefl.scenario.release import multiplier_of
 from securefl.scenario.scenario import Scenario
 
 
@@ -227,23 +227,21 @@ def plan_for(
     Raises:
         ScenarioError: there is no privacy table, or no noise meets the claim.
     """
-    privacy = scenario.privacy
-    if privacy is None:
+    if scenario.privacy is None:
         raise ScenarioError("dp_sgd needs a privacy table")
     plan = scenario.facts.plan_without_noise(client)
-    if privacy.noise_multiplier is not None:
-        return plan.with_noise(privacy.noise_multiplier)
-    if math.isinf(privacy.epsilon):
-        return plan
     # A fit that harmonises the records is released first, and the claim covers both.
     fit = scenario.data.fit
-    noise = calibrated(
-        privacy.epsilon,
-        plan.sample_rate,
-        plan.steps * scenario.facts.trainings,
-        privacy.delta,
-        before=before if fit is None else before.and_once(fit.cost),
-        remember=remember,
+    noise = multiplier_of(
+        scenario,
+        lambda privacy: calibrated(
+            privacy.epsilon,
+            plan.sample_rate,
+            plan.steps * scenario.facts.trainings,
+            privacy.delta,
+            before=before if fit is None else before.and_once(fit.cost),
+            remember=remember,
+        ),
     )
     return plan.with_noise(noise)
 

@@ -23,16 +23,34 @@ def check_channel(declared: Declaration, facts: Facts) -> None:
         )
     check_clock(declared, facts)
     if facts.min_cohort > facts.cohort_size:
-        raise ScenarioError(
-            f"channel.min_cohort: {facts.min_cohort} exceeds "
-            f"the {facts.cohort_size} clients of a round"
-        )
+        raise ScenarioError(_too_few(declared, facts))
     try:
         _ = facts.terms  # a channel checks its terms itself
     except ValueError as reason:
         raise ScenarioError(f"channel: {reason}") from None
     _check_failures(declared, facts)
     check_enough(declared, facts)
+
+
+def _too_few(declared: Declaration, facts: Facts) -> str:
+    """Returns why a round has fewer clients than a sum needs, and what to do."""
+    channel, needed, clients = declared.channel, facts.min_cohort, facts.cohort_size
+    if channel.min_cohort is not None:
+        return f"channel.min_cohort: {needed} exceeds the {clients} clients of a round"
+    asks = f"channel.kind = {channel.kind!r}"
+    way_out = "channel.kind = 'plain'"
+    if declared.privacy is not None and declared.privacy.place == "distributed":
+        way_out += " and privacy.place = 'local'"
+    corrupt = facts.channel_options.get("corrupt")
+    if corrupt is not None:
+        asks += f" with channel.corrupt = {corrupt}"
+        lower = corrupt - (needed - clients)  # each corrupt client asks for one more
+        if lower >= 1:
+            way_out = f"channel.corrupt = {lower}"
+    return (
+        f"{asks} needs {needed} clients or more in a round, and there are {clients}; "
+        f"use {way_out}, or more clients"
+    )
 
 
 def _check_keys(declared: Declaration, facts: Facts) -> None:

@@ -6,7 +6,9 @@ import torch
 
 from securefl.errors import ScenarioError
 from securefl.learning.adapt import batch_norms, check_norms
+from securefl.learning.models.scattering.head import POOLINGS
 from securefl.learning.weights import check_weights
+from securefl.scenario.automatic import AUTO
 from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
@@ -20,7 +22,11 @@ def check_model(declared: Declaration, facts: Facts) -> None:
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    check_parameters("model", facts.architecture)
+    _check_grid(facts)
+    place = "model"
+    if declared.model.name == AUTO:
+        place = f"model (auto chose {facts.architecture.name})"
+    check_parameters(place, facts.architecture)
     check_foreign(facts.architecture, facts.task, facts.adaptation)
     tried("model", lambda: facts.model)
     if facts.trainer.private:
@@ -30,6 +36,17 @@ def check_model(declared: Declaration, facts: Facts) -> None:
     if declared.protects_clients:
         _check_statistics(declared, facts)
     _check_weights(declared, facts)
+
+
+def _check_grid(facts: Facts) -> None:
+    """Checks the grid of fixed features, which `auto` has replaced by a number before."""
+    pooling = facts.architecture.parameters.get("pooling", POOLINGS[0])
+    if facts.architecture.entry.grids is None or pooling in POOLINGS:
+        return
+    takes = ", ".join(map(str, POOLINGS))
+    raise ScenarioError(
+        f"model: pooling of {facts.architecture.name} takes {takes} or {AUTO!r}, got {pooling!r}"
+    )
 
 
 def _check_statistics(declared: Declaration, facts: Facts) -> None:

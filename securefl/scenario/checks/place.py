@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from securefl.errors import ScenarioError
+from securefl.errors import ScenarioError, at_least
 from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
@@ -71,26 +71,24 @@ def _check_shares(declared: Declaration, facts: Facts, *, of_records: bool) -> N
         )
 
 
-def check_sum(declared: Declaration, facts: Facts) -> None:
-    """Checks that a sum under noise can be opened, and that the channel cuts nothing off.
+def check_cut(declared: Declaration, facts: Facts) -> None:
+    """Checks that the channel cuts no coordinate of an update that gets central noise.
 
-    It needs terms of the channel that fit.
+    Where shares of noise are added, the terms of the channel say so themselves.
 
     Raises:
         ScenarioError: one sentence that says what to change.
     """
     privacy = declared.privacy
-    if privacy is None or not facts.has_common_noise or not facts.common_noise:
+    if privacy is None or privacy.place != "central" or not facts.common_noise:
         return
-    if privacy.place == "distributed":
-        _check_survivors(declared, facts)
-        return  # its terms were checked against the longest update
     clip = facts.channel_options.get("clip")
     longest = facts.longest_update
     if facts.channel.lossy and clip is not None and clip < longest:
         raise ScenarioError(
-            f"channel.clip = {clip:g} would cut updates off, whose coordinates may be {longest:g}: "
-            f"{_length_words(declared)}; raise channel.clip"
+            f"channel.clip = {clip:g} would cut updates off, whose coordinates may be "
+            f"{at_least(longest)}: {_length_words(declared)}; use channel.clip = "
+            f"{at_least(longest)} or more"
         )
 
 
@@ -98,11 +96,25 @@ def _length_words(declared: Declaration) -> str:
     """Returns what bounds an update, in the keys of the scenario."""
     if not declared.protects_clients:
         return "that is training.clip / training.sample_rate"
-    return "that follows from training.clip and, with coins, from cohort.size"
+    if declared.training.clip_quantile is None:
+        return "that follows from training.clip and, with coins, from cohort.size"
+    return (
+        "with training.clip_quantile updates are sent in units of their clip, and with coins "
+        "divided by the share of the clients that cohort.size is"
+    )
 
 
-def _check_survivors(declared: Declaration, facts: Facts) -> None:
-    """Checks that simulated failures leave every sum as many shares as were calibrated for."""
+def check_survivors(declared: Declaration, facts: Facts) -> None:
+    """Checks that simulated failures leave every sum as many shares as were calibrated for.
+
+    It needs terms of the channel that fit.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    privacy = declared.privacy
+    if privacy is None or privacy.place != "distributed" or not facts.common_noise:
+        return
     simulate, fewest = declared.simulate, facts.channel.fewest
     if fewest is None or facts.invited < facts.clients:
         return  # who of a drawn cohort fails shows when it is drawn

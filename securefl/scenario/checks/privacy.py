@@ -3,6 +3,7 @@
 import math
 
 from securefl.errors import ScenarioError
+from securefl.scenario.checks.unit import MIN_CLIENTS
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.tables import Practice, Privacy
@@ -59,12 +60,20 @@ def _check_no_noise(declared: Declaration, privacy: Privacy) -> None:
     if declared.claims_dp:
         raise ScenarioError(
             f"privacy.epsilon = {privacy.epsilon:g} has no noise behind it with "
-            f"training.kind = {kind!r}; use 'dp_sgd', or remove the privacy table"
+            f"training.kind = {kind!r}; use {_noisy(privacy)}, or remove the privacy table"
         )
     if privacy.noise_multiplier is not None:
         raise ScenarioError(
-            f"privacy.noise_multiplier has no effect with training.kind = {kind!r}; use 'dp_sgd'"
+            f"privacy.noise_multiplier has no effect with training.kind = {kind!r}; use "
+            f"{_noisy(privacy)}"
         )
+
+
+def _noisy(privacy: Privacy) -> str:
+    """Returns what has noise at the place that is chosen, as the end of a sentence."""
+    if privacy.place == "local":
+        return "'dp_sgd'"
+    return f"'clipped_gradient', or privacy.unit = 'client' with {MIN_CLIENTS} clients or more"
 
 
 def _check_records(declared: Declaration, privacy: Privacy, facts: Facts) -> None:

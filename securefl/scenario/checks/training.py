@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from securefl.errors import ScenarioError
+from securefl.learning.head_sums import linear_head
 from securefl.scenario import catalog
 from securefl.scenario.checks.parameters import tried
 from securefl.scenario.declaration import Declaration
@@ -185,6 +186,12 @@ def _check_class_weights(training: Training, facts: Facts) -> None:
 def _check_physical_batch(training: Training, facts: Facts) -> None:
     """Checks that no whole batch fits into a physical one."""
     physical = training.physical_batch
+    if physical is not None and facts.trainer.one_sum and linear_head(facts.model) is not None:
+        raise ScenarioError(
+            f"training.physical_batch = {physical} has no effect with "
+            f"{facts.architecture.name}, whose clipped gradients are added up in closed form; "
+            "remove it"
+        )
     # Batches that are drawn by coins may be larger than the expected one, and need the bound.
     if physical is not None and physical >= training.batch and not facts.trainer.private:
         raise ScenarioError(

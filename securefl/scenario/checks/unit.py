@@ -116,6 +116,11 @@ def _elsewhere(declared: Declaration, facts: Facts) -> Iterator[str]:
         )
     if declared.rehearsal is not None:
         yield f"rehearsal changes single records of a client, and {_UNIT} covers all; remove one"
+    if declared.leave == "noisy":
+        yield (
+            f"evaluate.leave = 'noisy' pays for single test records, and {_UNIT} covers all that "
+            "a client holds; use leave = 'sums' or 'never'"
+        )
     if declared.refine is not None:
         yield f"refine keeps ledgers for single records, not for {_UNIT}; use unit = 'example'"
 

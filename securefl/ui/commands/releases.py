@@ -1,5 +1,6 @@
 """The releases that the options of `securefl privacy` describe."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -64,6 +65,10 @@ class Shares:
 
     def event(self, noise_multiplier: float, sample_rate: float) -> "DiscreteGaussianSum":
         """Returns one sum, in which only some of the shares count."""
+        if not 0 < noise_multiplier < math.inf:
+            raise ScenarioError(
+                f"--noise-multiplier must be positive and finite, got {noise_multiplier:g}"
+            )
         from securefl.privacy import effective_sigma
         from securefl.privacy.accounting.shares import discrete_gaussian_sum
 
@@ -110,6 +115,9 @@ def shares_of(
             " shares reach the noise multiplier, the step of the grid over the sensitivity, and"
             " the coordinates of a sum"
         )
+    for name, value in options.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ScenarioError(f"{name} must be positive and finite, got {value:g}")
     return Shares(shares, shares if contributing is None else contributing, granularity, dimension)
 
 

@@ -49,7 +49,7 @@ def test_three_updates_make_a_round_unless_declared_and_one_never_does() -> None
     with pytest.raises(ScenarioError, match="min_cohort must be at least 2 with ckks"):
         parse_scenario(HEART, overrides=("channel.kind=ckks", "channel.min_cohort=1"))
     with pytest.raises(
-        ScenarioError, match=r"channel\.min_cohort: 3 exceeds the 2 clients of a round"
+        ScenarioError, match=r"channel\.kind = 'ckks' needs 3 clients or more in a round, and"
     ):
         parse_scenario(HEART, overrides=("channel.kind=ckks", "cohort.size=2"))
 

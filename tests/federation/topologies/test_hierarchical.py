@@ -756,7 +756,7 @@ REFUSED = [
     ),
     (
         over("[[0, 1, 2, 3], [4, 5]]") + 'channel = { kind = "masked" }',
-        "region 1: channel.min_cohort: 3 exceeds the 2 clients of a round",
+        "region 1: channel.kind = 'masked' with channel.corrupt = 1 needs 3 clients or more",
     ),
     (
         over("[[0, 1, 2], [3, 4, 5]]") + 'defense = { rule = { name = "krum", f = 1 } }',
