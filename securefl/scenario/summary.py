@@ -6,6 +6,7 @@ from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
 from securefl.scenario.model_words import model_words
+from securefl.scenario.noise_words import noise_words
 from securefl.scenario.own_data import is_elsewhere
 from securefl.scenario.place_words import place_words
 from securefl.scenario.protected import protected_words
@@ -26,6 +27,7 @@ def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:
     lines = [*_course(scenario), *_cautions(scenario)]
     if scenario.privacy is not None and scenario.claims_dp:
         lines += _claim(scenario, scenario.privacy, seeded_before)
+        lines += noise_words(scenario)
     else:
         lines.append("privacy: no claim")
     if scenario.attack is not None:
