@@ -114,7 +114,9 @@ def measured(rows: Mapping[tuple[str, str, str], Sequence[Judged]]) -> list[Row]
         counts = np.concatenate([np.ones((1, records)), counts])
         drawn[key] = [areas(one.scores, one.labels, counts) for one in seeds]
     found = []
-    for (data, epsilon, place), seeds_areas in drawn.items():
+    order = list(dict.fromkeys(data for data, _, _ in drawn))
+    in_sections = sorted(drawn.items(), key=lambda item: order.index(item[0][0]))
+    for (data, epsilon, place), seeds_areas in in_sections:
         over_images = interval(np.mean(seeds_areas, axis=0))
         row = Row(data, epsilon, place, *over_images)
         if place == "distributed":

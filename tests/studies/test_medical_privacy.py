@@ -25,6 +25,7 @@ from securefl.studies.expand import expand
 from securefl.studies.find import find_study
 from securefl.studies.study import load_study
 from securefl.ui.figures import draw_bars
+from tests.paths import ROOT
 
 
 def judged(seed: int, strength: float) -> Judged:
@@ -109,6 +110,13 @@ def test_learning_rates_are_those_of_the_stated_rule(study: str) -> None:
         records = sum(scenario.facts.site_records)
         scale = kappa * records * (1 - training.momentum) / (training.clip * math.sqrt(60))
         assert scenario.server.parameters["lr"] == pytest.approx(scale, rel=1e-3)
+
+
+def test_the_committed_page_is_made_from_the_committed_numbers() -> None:
+    results = ROOT / "docs/results"
+    rows = read_rows((results / "medical-privacy-images.csv").read_text(encoding="utf-8"))
+    assert (results / "medical-privacy-images.md").read_text(encoding="utf-8") == page(rows)
+    assert {row.data for row in rows} >= {"BreastMNIST", "PneumoniaMNIST"}
 
 
 def test_panels_hold_a_place_over_its_numbers_and_a_level_of_the_baseline(tmp_path: Path) -> None:

@@ -460,7 +460,8 @@ def test_results_are_there_while_the_grid_runs(tmp_path: Path) -> None:
 def test_a_study_that_does_not_exist_names_those_that_do(tmp_path: Path) -> None:
     with pytest.raises(
         ScenarioError,
-        match=r"there is no study 'nosuch'.*leave-one-hospital-out, poisoning, privacy-utility, "
+        match=r"there is no study 'nosuch'.*leave-one-hospital-out, medical-privacy, number-of-hospitals, "
+        "poisoning, privacy-utility, "
         "published, robustness, scanners",
     ):
         quietly("nosuch", tmp_path / "out")
