@@ -67,5 +67,5 @@ def claimed(inquiry: Inquiry, claim: Claim | None) -> str:
     mark = seeded_mark(privacy.noise, () if origin is None else origin.seeded)
     return (
         f"{budget}{spent}: one training {privacy.unit} of client {inquiry.target}, "
-        f"{privacy.place} noise{mark}, {held_against(privacy.place, channel)}"
+        f"{privacy.place} noise{mark}; {held_against(privacy.place, channel)}"
     )

@@ -7,7 +7,6 @@ The defaults are strict. The file belongs to the site, and nothing sends it anyw
 """
 
 import math
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,9 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from securefl.errors import PolicyRefused, ScenarioError
 from securefl.files import parse_toml, read_text
 from securefl.messages import sentences
+from securefl.privacy.terms import LOCAL, Place
 
 Leave = Literal["never", "sums", "noisy"]
 Channel = Literal["plain", "masked"]  # those that run between sites
+NoisePlace = Literal["local", "distributed"]  # those that run between sites
 _STRICTEST_FIRST: tuple[Leave, ...] = ("never", "noisy", "sums")
 
 _Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
@@ -37,11 +38,16 @@ class Budget(_Table):
 
     epsilon and delta bound all trainings ever made on it; epsilon = inf allows training without
     noise. test_epsilon bounds all noisy figures on test records, each at a delta up to this one.
+
+    places lists where noise may be added, and so whom epsilon bounds. Noise of the site's own
+    ("local") holds against everybody. Noise in shares ("distributed") holds against the coordinator
+    together with as many other sites as channel.corrupt of the charter, and not against more.
     """
 
     epsilon: Annotated[float, Field(gt=0, strict=True)] = 8.0
     delta: Annotated[float, Field(ge=1e-14, lt=1, strict=True)] = 1e-5
     test_epsilon: Annotated[float, Field(ge=0, strict=True)] = 0.0
+    places: Annotated[tuple[NoisePlace, ...], Field(min_length=1)] = ("local",)
 
 
 class ChannelRules(_Table):
@@ -97,6 +103,9 @@ class Proposal:
         test_epsilon: cost of this federation's noisy figures and of all earlier ones.
         test_delta: of the noisy figures.
         reveals_counts: whether the coordinator sees each site's number of records.
+        place: where the noise of the claim is added, and against how many corrupt sites.
+        n_min: fewest shares of honest sites in an opened sum; None where noise is in no shares.
+        earlier: the places of earlier federations on the data set, whose cost total_epsilon has.
     """
 
     epsilon: float
@@ -113,6 +122,18 @@ class Proposal:
     test_epsilon: float = 0.0
     test_delta: float = 0.0
     reveals_counts: bool = False
+    place: Place = LOCAL
+    n_min: int | None = None
+    earlier: tuple[Place, ...] = ()
+
+    @property
+    def helpers(self) -> int | None:
+        """How many sites may help the coordinator until total_epsilon is too low for them.
+
+        None where it holds against all sites together.
+        """
+        of_shares = [place.corrupt for place in (self.place, *self.earlier) if place != LOCAL]
+        return min(of_shares, default=None)
 
 
 class Policy(_Table):
@@ -137,6 +158,7 @@ class Policy(_Table):
         """
         violations = [
             *self._about_budget(proposal),
+            *self._about_places(proposal),
             *self._about_channel(proposal),
             *self._about_code(proposal, pins),
             *self._about_rounds(proposal),
@@ -163,6 +185,25 @@ class Policy(_Table):
                 f"budget.delta = {budget.delta:g} does not allow delta {proposal.delta:g}"
             )
         return violations
+
+    def _about_places(self, proposal: Proposal) -> list[str]:
+        places = self.budget.places
+        if math.isinf(self.budget.epsilon):
+            return []  # what bounds nothing holds against nobody
+        if proposal.place.name not in places:
+            return [
+                f"budget.places does not list {proposal.place.name!r}: such an epsilon does not "
+                f"hold against the coordinator together with more than {proposal.place.corrupt} of "
+                "the other sites"
+            ]
+        # The budget adds all federations up, and the sum bounds no more than each of them does.
+        unlisted = [place for place in proposal.earlier if place.name not in places]
+        return [
+            f"budget.places does not list {place.name!r}, and an earlier federation on the data "
+            f"set had such noise: their total does not hold against the coordinator together with "
+            f"more than {place.corrupt} of the other sites"
+            for place in unlisted[:1]
+        ]
 
     def _about_channel(self, proposal: Proposal) -> list[str]:
         rules = self.channel
@@ -234,25 +275,6 @@ class Policy(_Table):
         return violations
 
 
-STRICT = """\
-# What no coordinator can change. `securefl site approve` refuses a charter that asks for more.
-
-# For each data set, over all federations together.
-budget = { epsilon = 8.0, delta = 1e-5, test_epsilon = 0.0 }
-
-# Updates leave only under masks, in sums of at least four sites, of which one may be corrupt.
-channel = { allowed = ["masked"], min_cohort = 4, corrupt = 1 }
-
-# The first approval writes the code and the layout of the model that may run here.
-code = { allowed = [], layouts = [] }
-
-rounds = { a_day = 100 }
-
-# What may leave about test records: "never", "sums" or "noisy".
-evaluation = { leave = "never" }
-"""
-
-
 def load_policy(path: Path) -> Policy:
     """Returns the policy in a file. Raises ScenarioError: it cannot be read or is wrong."""
     return parse_policy(read_text(path), str(path))
@@ -268,32 +290,3 @@ def parse_policy(text: str, source: str = "the policy") -> Policy:
         return Policy(**parse_toml(text, source))
     except ValidationError as reason:
         raise ScenarioError(f"{source}: {sentences(reason, Policy, source)}") from None
-
-
-def with_code(text: str, *, code: str, layout: str) -> str:
-    """Returns the text of a policy that lists the code and the layout, too; all else stays.
-
-    Args:
-        text: a policy whose table `code`, if it has one, is on one line.
-        code: names the code that was approved.
-        layout: names the layout of the model that was approved.
-
-    Raises:
-        ScenarioError: the text is no policy, or its table `code` is on several lines.
-    """
-    policy = parse_policy(text)
-    allowed = tuple(dict.fromkeys((*policy.code.allowed, code)))
-    layouts = tuple(dict.fromkeys((*policy.code.layouts, layout)))
-    line = f"code = {{ allowed = {_in_toml(allowed)}, layouts = {_in_toml(layouts)} }}"
-    old = [place for place in text.splitlines() if place.replace(" ", "").startswith("code={")]
-    # In front of every table header, where a key belongs to the whole file.
-    after = text.replace(old[0], line, 1) if old else f"{line}\n{text}"
-    rules = CodeRules(allowed=allowed, layouts=layouts)
-    with suppress(ScenarioError):
-        if parse_policy(after) == policy.model_copy(update={"code": rules}):
-            return after
-    raise ScenarioError(f"the policy's table code is on several lines; write it as one: {line}")
-
-
-def _in_toml(texts: tuple[str, ...]) -> str:
-    return "[" + ", ".join(f'"{text}"' for text in texts) + "]"

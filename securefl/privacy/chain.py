@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from securefl.errors import LedgerError
 from securefl.privacy.events import PrivacyEvent, ReleaseId, event_from_json
+from securefl.privacy.terms import places_in
 
 # The head of a ledger without lines.
 GENESIS = "0" * 64
@@ -83,6 +84,7 @@ def _check(entry: Mapping[str, Any]) -> None:
     if event:
         event_from_json(event)
     earlier([entry])
+    places_in([entry])
     names = (entry.get("before") or {}).get("seeded", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise TypeError(

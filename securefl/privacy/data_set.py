@@ -9,13 +9,14 @@ policy of the data set's owner, who may change it: every release counts under th
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from securefl.errors import LedgerError, PolicyRefused
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import PrivacyEvent, ReleaseId
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, Past
+from securefl.privacy.terms import Place, Terms, place_in
 
 
 class Ceiling(NamedTuple):
@@ -37,6 +38,9 @@ class DataSetLedger(Ledger):
         - A reservation fits the terms of its run, and together with all releases of all runs the
           ceiling.
         - Releases of other runs do not count towards the terms of this one.
+        - The first line with noise of another place records the terms of its run, so that `places`
+          has the place of every run. The cost of all together holds against those alone whom each
+          run's cost holds against.
 
     Args:
         path: the file; read and checked if it exists.
@@ -56,7 +60,13 @@ class DataSetLedger(Ledger):
         self.ceiling = ceiling
         self._run = run
         self._whole: Counter[PrivacyEvent] = Counter()
+        self._places: dict[Place, None] = {}
         super().__init__(path, terms, before)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the runs that have released something added their noise."""
+        return tuple(self._places)
 
     def epsilon_with(self, event: PrivacyEvent, rounds: int) -> float:
         """Returns the cost of all runs together, once this one has released `rounds` events."""
@@ -91,13 +101,31 @@ class DataSetLedger(Ledger):
     def _fits_the_ceiling(self, event: PrivacyEvent) -> bool:
         return self._fits(event, self._whole, *self.ceiling)
 
+    @property
+    def _records_terms(self) -> bool:
+        return super()._records_terms or self.terms.place not in self._places
+
+    def _append(
+        self,
+        kind: Literal["begin", "reserve", "settle"],
+        release_id: ReleaseId | None,
+        event: PrivacyEvent | None,
+    ) -> None:
+        super()._append(kind, release_id, event)
+        self._places[self.terms.place] = None
+
+    def _take(self, entry: Mapping[str, Any]) -> None:
+        super()._take(entry)
+        if entry.get("terms"):
+            self._places[place_in(entry["terms"])] = None
+
     def _book(self, release_id: ReleaseId, event: PrivacyEvent) -> None:
         self._whole[event] += 1
         if release_id.run == self._run:
             super()._book(release_id, event)
 
     def _check_first(self, entry: Mapping[str, Any]) -> None:
-        """Checks the unit alone: budgets change, and belong to runs and to the policy."""
+        """Checks the unit alone: budgets and places belong to runs and to the policy."""
         stored = entry.get("terms") or {}
         if (stored.get("unit"), stored.get("neighbours")) != self.terms[:2]:
             raise LedgerError(

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.files import DurableLines, cut_to
@@ -19,27 +19,9 @@ from securefl.privacy.events import (
     in_order,
 )
 from securefl.privacy.past import NO_PAST, Past
+from securefl.privacy.terms import Terms
 
 _LOOK_AHEAD = 1024  # releases: a search for more would take longer, and few runs have as many
-
-
-class Terms(NamedTuple):
-    """The promise that a ledger keeps.
-
-    Attributes:
-        unit: the protected unit, one training example or one client.
-        neighbours: which data sets count as neighbours: a unit added or removed, or replaced by
-            another. The sensitivity in the events of a ledger is for these.
-        delta: in (0, 1).
-        budget: an epsilon, inf allowed.
-        noise: where the noise comes from.
-    """
-
-    unit: Literal["example", "client"]
-    neighbours: Literal["add_remove", "replace_one"]
-    delta: float
-    budget: float
-    noise: Literal["system", "seeded"] = "system"
 
 
 class Ledger:
@@ -62,18 +44,19 @@ class Ledger:
 
     Args:
         path: the file; made at the first reservation or by `begin`, read and checked if it exists.
-        terms: unit, neighbours, delta, budget and where the noise comes from.
+        terms: unit, neighbours, delta, budget, where the noise comes from and is added.
         before: the spending on the model that training starts from; it counts, and the first line
             records it.
 
     Raises:
         LedgerError: the file does not chain, was kept under other terms, or continues something
-            else; or the past protects another unit or other neighbours.
+            else; or the past protects another unit, other neighbours, or against fewer.
     """
 
     def __init__(self, path: Path, terms: Terms, before: Past = NO_PAST) -> None:
         self.terms = terms
         before.require(Promise(terms.unit, terms.neighbours), path.name)
+        before.require_place(terms.place, path.name)
         self.before = before
         self._path = path
         self._events: Counter[PrivacyEvent] = Counter(dict(before.events))
@@ -230,6 +213,11 @@ class Ledger:
                 " a head noted in rounds.jsonl is not in it"
             )
 
+    @property
+    def _records_terms(self) -> bool:
+        """Whether the next line records the terms, as the first one does."""
+        return self.head == GENESIS
+
     def _book(self, release_id: ReleaseId, event: PrivacyEvent) -> None:
         self._booked[release_id] = event
         self._events[event] += 1
@@ -240,16 +228,15 @@ class Ledger:
         release_id: ReleaseId | None,
         event: PrivacyEvent | None,
     ) -> None:
-        is_first = self.head == GENESIS
         body: dict[str, object] = {
             "kind": kind,
             "release": list(release_id) if release_id else None,
             "event": event_to_json(event) if event else None,
         }
-        if is_first:
-            body["terms"] = self.terms._asdict()
-            if self.before.is_recorded:
-                body["before"] = self.before.to_json()
+        if self._records_terms:
+            body["terms"] = self.terms.to_json()
+        if self.head == GENESIS and self.before.is_recorded:
+            body["before"] = self.before.to_json()
         line, head = chain(self.head, body)
         self._lines.append(line)
         self._heads.append(head)
@@ -272,15 +259,19 @@ class Ledger:
         entry, head = entry_after(line, self.head, self._path.name, number)
         if number == 1:
             self._check_first(entry)
+        self._take(entry)
+        self._heads.append(head)
+
+    def _take(self, entry: Mapping[str, Any]) -> None:
+        """Takes over one line of the file."""
         if entry["kind"] == "reserve":
             self._book(ReleaseId(*entry["release"]), event_from_json(entry["event"]))
         elif entry["kind"] == "settle":
             self._settled.add(ReleaseId(*entry["release"]))
-        self._heads.append(head)
 
     def _check_first(self, entry: Mapping[str, Any]) -> None:
         """Checks that the first line records these terms and this past."""
-        terms = self.terms._asdict()
+        terms = self.terms.to_json()
         before = self.before.to_json() if self.before.is_recorded else None
         stored_terms = entry.get("terms") or {}
         # Ledgers from before seeded noise was marked lack both marks.

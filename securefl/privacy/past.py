@@ -14,6 +14,7 @@ from securefl.privacy.chain import (
     seeded_before,
 )
 from securefl.privacy.events import PrivacyEvent, event_from_json, event_to_json, in_order
+from securefl.privacy.terms import Place, places_in, uncovering
 
 
 class Past(NamedTuple):
@@ -25,12 +26,15 @@ class Past(NamedTuple):
         seeded: the earlier runs whose noise came from a seed. The mark goes from ledger to ledger
             and is never lost.
         promise: unit and neighbours of the earlier ledger; None where it is empty.
+        places: where the runs of the earlier ledger added their noise. Nothing goes on under noise
+            that claims more than that, so that the last run's place says it for those before.
     """
 
     heads: tuple[str, ...]
     events: tuple[tuple[PrivacyEvent, int], ...]
     seeded: tuple[str, ...] = ()
     promise: Promise | None = None
+    places: tuple[Place, ...] = ()
 
     @property
     def is_recorded(self) -> bool:
@@ -48,6 +52,19 @@ class Past(NamedTuple):
             raise LedgerError(
                 f"the ledger {name} protects {promise}, and the run that it continues"
                 f" {self.promise}: start from scratch, or from a run that protects the same"
+            )
+
+    def require_place(self, place: Place, name: str) -> None:
+        """Checks that this past holds against everybody whom the ledger `name` names.
+
+        Raises:
+            LedgerError: it does not, so that the ledger's epsilon would be too low for somebody.
+        """
+        weaker = uncovering(self.places, place)
+        if weaker is not None:
+            raise LedgerError(
+                f"the ledger {name} is for {place}, and the run that it continues had {weaker},"
+                " which does not hold against all the same: go on under that, or start from scratch"
             )
 
     def and_once(self, event: PrivacyEvent | None) -> Self:
@@ -87,4 +104,5 @@ def past_of(path: Path) -> Past:
     events = earlier(entries)
     events.update(event_from_json(entry["event"]) for entry in entries if entry["event"])
     heads = (GENESIS, *(entry["hash"] for entry in entries))
-    return Past(heads, in_order(events), seeded_before(entries) or (), promise_of(entries))
+    seeded = seeded_before(entries) or ()
+    return Past(heads, in_order(events), seeded, promise_of(entries), places_in(entries))

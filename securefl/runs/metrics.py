@@ -55,12 +55,17 @@ class RunMetrics(Quality, Aftermath, total=False):
     `written_gradients` has the types of layers of which DP-SGD wrote down the gradient of every
     record, by Opacus' hooks; it is there only where there were some. All other layers are clipped
     and summed without.
+
+    `corrupt` and `n_min` are there only where noise is added in shares: how many clients may help
+    the server, and how many honest shares every sum has at least.
     """
 
     epsilon: float | None
     delta: float | None
     unit: str | None
     place: str | None
+    corrupt: int
+    n_min: int
     noise: str | None
     rounds: int
     abandoned: int
@@ -83,6 +88,7 @@ class RunMetrics(Quality, Aftermath, total=False):
 
 _COUNTS = (
     *("records", "rounds", "abandoned", "bytes_up", "bytes_down"),
+    *("corrupt", "n_min"),
     *("stack", "kept_round", "clock"),
 )
 METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
@@ -159,6 +165,9 @@ def final_metrics(
         "epsilons": {str(client): epsilon for client, epsilon in spent.items()},
         "sites": {name: _quality(metrics, task) for name, metrics in sites.items()},
     }
+    if privacy is not None and scenario.facts.n_min is not None:
+        cost["corrupt"] = scenario.facts.channel_options["corrupt"]
+        cost["n_min"] = scenario.facts.n_min
     if rounds and rounds[-1].clock is not None:
         cost["clock"] = rounds[-1].clock
     if scenario.facts.buffer is not None:

@@ -1,7 +1,7 @@
 """Continues training from a released model, on top of what its clients have spent."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, Securefl
 from securefl.privacy.accounting.calibration import MIN_SHARE_OF_TARGET
 from securefl.privacy.chain import noise_of, read_entries, seeded_mark
 from securefl.privacy.past import NO_PAST, Past, past_of
+from securefl.privacy.terms import place_called, uncovering
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import Checkpoint, load_checkpoint
 from securefl.runs.folder import LabelledCell, RunFolder
 from securefl.runs.form import check_form
 from securefl.runs.lineage import seeded_runs
 from securefl.scenario import catalog
-from securefl.scenario.assemble.ledgers import Origin
+from securefl.scenario.assemble.ledgers import Origin, place_of
 from securefl.scenario.scenario import Scenario
 
 Resolved = Mapping[str, Any]
@@ -67,6 +68,7 @@ def origin_of(scenario: Scenario) -> Origin | None:
         spent = spent_by_all(Path(scenario.refine.ledgers), spent)
         marks = chain.from_iterable(past.seeded for past in spent.values())
         seeded = tuple(dict.fromkeys([*seeded, *marks]))
+    _check_places(scenario, earlier, spent.values())
     origin = Origin(weights, spent, seeded)
     _check_budget(scenario, origin)
     return origin
@@ -181,6 +183,25 @@ def _check_claim(scenario: Scenario, earlier: Resolved) -> None:
         raise ScenarioError(
             f"init_from: {scenario.init_from} has cohort.sampling = {_shown(sampling)}, here it is "
             f"{_shown(now)}; their claims have other neighbours, so they must be equal"
+        )
+
+
+def _check_places(scenario: Scenario, earlier: Resolved, spent: Iterable[Past]) -> None:
+    """Refuses a claim against somebody who could see through the noise of an earlier run.
+
+    Ledgers say where noise was added, also where resolved.json was edited. The claim covers the
+    releases of all runs, so that it holds against those alone whom each run's noise holds against.
+    """
+    channel = earlier["channel"]
+    declared = place_called(earlier["privacy"].get("place", "local"), channel.get("corrupt"))
+    booked = chain.from_iterable(past.places for past in spent)
+    here = place_of(scenario)
+    weaker = uncovering((declared, *booked), here)
+    if weaker is not None:
+        raise ScenarioError(
+            f"init_from: {scenario.init_from} has {weaker}, here it is {here}: the claim covers "
+            "what both runs release, and the noise of the earlier one does not hold against all "
+            f"whom this claim names; set {weaker} here, too, or remove init_from"
         )
 
 

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from securefl.privacy.terms import place_called
 from securefl.scenario import catalog
+from securefl.scenario.place_words import adversary_words
 
 UNITS = {"example": "one training record", "client": "everything that one client trains on"}
 
@@ -20,7 +22,7 @@ def claim_words(resolved: Mapping[str, Any]) -> str:
         return ""
     place = privacy.get("place", "local")
     unit = UNITS[privacy.get("unit", "example")]
-    return f"epsilon is for {unit}; {place} noise, {held_against(place, resolved['channel'])}"
+    return f"epsilon is for {unit}; {place} noise: {held_against(place, resolved['channel'])}"
 
 
 def held_against(place: str, channel: Mapping[str, Any]) -> str:
@@ -30,20 +32,7 @@ def held_against(place: str, channel: Mapping[str, Any]) -> str:
         place: where noise is added.
         channel: the values in force of the table [channel].
     """
-    if place == "distributed":
-        corrupt = channel["corrupt"]
-        helpers = "1 client" if corrupt == 1 else f"{corrupt} clients"
-        return f"which holds against the server together with up to {helpers} of a sum"
-    if place == "central":
-        return f"which holds against those who see models only, NOT against {_opener(channel)}"
-    return "which holds against everybody else"
-
-
-def _opener(channel: Mapping[str, Any]) -> str:
-    """Returns who sees sums, or updates, before the noise is in them."""
-    kind = catalog.CHANNELS[channel["kind"]]
-    if kind.shows_every_update:
-        return "the server, which sees every update without noise"
-    if kind.server_holds_model:
-        return "the server, which opens the sum and adds the noise"
-    return "the key holders, who open the sum and add the noise"
+    words = adversary_words(
+        place_called(place, channel.get("corrupt")), catalog.CHANNELS[channel["kind"]]
+    )
+    return words or "the claim holds against everybody else"

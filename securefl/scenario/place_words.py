@@ -1,42 +1,54 @@
 """Where the noise of a claim is added, and whom the claim holds against, in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from securefl.privacy.events import DiscreteGaussianSum
+from securefl.channels.protocol import Kind
+from securefl.privacy.past import NO_PAST, Past
+from securefl.privacy.terms import Place
+from securefl.scenario.assemble.ledgers import place_of
+from securefl.scenario.release import common_noise
 from securefl.scenario.scenario import Scenario
-from securefl.scenario.tables import Privacy
 
 
-def place_words(scenario: Scenario, privacy: Privacy) -> Iterator[str]:
+def place_words(scenario: Scenario, pasts: Sequence[Past] = (NO_PAST,)) -> Iterator[str]:
     """Yields how much noise protects a whole sum, and against whom; nothing for local noise.
 
-    Local noise holds against everybody else, so that nothing has to be said about it.
+    Args:
+        scenario: makes a claim.
+        pasts: what its clients have spent before. Noise is enough for the one that spent most.
     """
     facts = scenario.facts
     if not facts.has_common_noise:
         return
-    noise = facts.common_noise
-    event = facts.release(noise)
-    if isinstance(event, DiscreteGaussianSum):
-        corrupt = facts.channel_options["corrupt"]
-        helpers = "1 client" if corrupt == 1 else f"{corrupt} clients"
-        yield (
-            f"noise: multiplier {noise:g} of each sum with {event.shares} counted shares of the "
-            f"{facts.invited} clients; the claim holds against the server together with up to "
-            f"{helpers} of a sum"
-        )
-        return
+    noise = common_noise(scenario, facts.release, facts.trainings, pasts)
+    counted = "opened sum"
+    if facts.n_min is not None:
+        counted = f"sum, for {facts.n_min} honest shares of {facts.invited} clients"
     yield (
-        f"noise: multiplier {noise:g} of each opened sum; the claim holds against those who see "
-        f"models only, and NOT against {_opener(scenario)}"
+        f"noise: multiplier {noise:g} of each {counted}; "
+        f"{adversary_words(place_of(scenario), facts.channel)}"
     )
 
 
-def _opener(scenario: Scenario) -> str:
+def adversary_words(place: Place, channel: Kind) -> str:
+    """Returns whom a claim holds against, and whom it does not; nothing for local noise.
+
+    Local noise holds against everybody else, so that nothing has to be said about it.
+    """
+    if place.name == "distributed":
+        helpers = "1 client" if place.corrupt == 1 else f"{place.corrupt} clients"
+        return f"the claim holds against the server together with up to {helpers} of a sum"
+    if place.name == "central":
+        return (
+            f"the claim holds against those who see models only, and NOT against {_opener(channel)}"
+        )
+    return ""
+
+
+def _opener(channel: Kind) -> str:
     """Returns who sees sums, or updates, before the noise is in them."""
-    kind = scenario.facts.channel
-    if kind.shows_every_update:
+    if channel.shows_every_update:
         return "the server, which sees every update without noise"
-    if kind.server_holds_model:
+    if channel.server_holds_model:
         return "the server, which opens the sum and adds the noise"
     return "the key holders, who open the sum and add the noise"

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.chain import seeded_mark
+from securefl.privacy.past import NO_PAST, Past
 from securefl.scenario import catalog
 from securefl.scenario.model_words import model_words
 from securefl.scenario.noise_words import noise_words
@@ -17,16 +18,22 @@ from securefl.scenario.topology_words import topology_words
 from securefl.scenario.training_words import training_words
 
 
-def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:
+def summary(
+    scenario: Scenario,
+    seeded_before: Sequence[str] = (),
+    pasts: Sequence[Past] = (NO_PAST,),
+) -> str:
     """Returns a valid scenario in words: training, channel, rule and claim.
 
     Args:
         scenario: checked.
         seeded_before: the runs that it goes on from whose noise came from a seed.
+        pasts: what its clients have spent on the model that training starts from.
     """
     lines = [*_course(scenario), *_cautions(scenario)]
     if scenario.privacy is not None and scenario.claims_dp:
         lines += _claim(scenario, scenario.privacy, seeded_before)
+        lines += place_words(scenario, pasts)
         lines += noise_words(scenario)
     else:
         lines.append("privacy: no claim")
@@ -233,7 +240,6 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
         claim += ", NOT for a group of records such as a patient's"
     mark = seeded_mark(privacy.noise, seeded_before)
     yield f"privacy: {claim}, {privacy.place} noise{mark}"
-    yield from place_words(scenario, privacy)
 
 
 def _taken_as_given(scenario: Scenario) -> str:

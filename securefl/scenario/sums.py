@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from securefl.channels.protocol import Kind, Plan
-from securefl.privacy.events import PrivacyEvent, SampledGaussian
+from securefl.privacy.events import DiscreteGaussianSum, PrivacyEvent, SampledGaussian
 from securefl.privacy.noise.shares import NoiseShares
 from securefl.rng import StreamFor, system_keystream
 from securefl.scenario.constants import Constants
@@ -51,6 +51,14 @@ class Sums(Constants, ABC):
     def common_noise(self) -> float:
         """The noise multiplier of sums, where no earlier run has spent anything; 0 without."""
         return common_noise(self._declared, self.release, self.trainings)
+
+    @property
+    def n_min(self) -> int | None:
+        """Fewest shares of honest clients in an opened sum; None where noise is in no shares."""
+        if self.shares(self.common_noise) is None:
+            return None
+        event = self.release(self.common_noise)
+        return event.shares if isinstance(event, DiscreteGaussianSum) else None
 
     @cached_property
     def in_sum(self) -> InSum:

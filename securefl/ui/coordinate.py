@@ -28,6 +28,7 @@ from securefl.runs.flower.ends import coordinator_link
 from securefl.runs.flower.link import FlowerLink
 from securefl.runs.flower.stage import coordinator_stage
 from securefl.runs.threads import one_thread
+from securefl.scenario.assemble.ledgers import place_of
 from securefl.ui.display import Display
 
 
@@ -61,6 +62,11 @@ def _warn_of_policies(shared: Shared, out: Path, display: Display) -> None:
             f"sums of {facts.min_cohort} updates: set channel.min_cohort = "
             f"{allowed.channel.min_cohort} in the scenario, or {facts.min_cohort} in each "
             "site's policy.toml"
+        )
+    place = place_of(scenario).name
+    if place not in allowed.budget.places:
+        refused.append(
+            f"noise in shares: each site has to list {place!r} in budget.places of its policy.toml"
         )
     if scenario.leave not in ("never", allowed.evaluation.leave):
         refused.append(

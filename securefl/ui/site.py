@@ -62,6 +62,8 @@ def approve(path: Path, file: Path, display: Display) -> None:
         channel=outlook.proposal.channel,
         min_cohort=outlook.proposal.min_cohort,
         corrupt=outlook.proposal.corrupt,
+        place=outlook.proposal.place.name,
+        n_min=outlook.proposal.n_min,
         leave=outlook.proposal.evaluation,
         epoch=charter.epoch,
         rounds=charter.rounds,
@@ -93,6 +95,12 @@ def _terms(proposal: Proposal) -> str:
             f"the coordinator reads only sums of at least {proposal.min_cohort} updates, also with "
             f"the help of {proposal.corrupt} other site(s) ({proposal.channel})"
         )
+    if proposal.n_min is not None:
+        updates += (
+            f"; its epsilon holds against the coordinator together with up to "
+            f"{proposal.place.corrupt} other site(s), as each sum has the noise of at least "
+            f"{proposal.n_min} honest ones, and NOT against more sites than that"
+        )
     if proposal.reveals_counts:
         updates += ", and this site's exact number of records"
     figures = {
@@ -107,10 +115,14 @@ def _cost(outlook: Outlook, path: Path) -> str:
     if outlook.cost is None:
         return "it claims no epsilon: the updates are not private"
     budget = load_policy(path / POLICY).budget
+    helpers = outlook.proposal.helpers
+    limit = ""
+    if helpers is not None:
+        limit = f", which holds against the coordinator together with up to {helpers} other site(s)"
     return (
         f"the data set has spent epsilon {outlook.spent:.4g} before it, and "
         f"{outlook.proposal.total_epsilon:.4g} at its end, of {budget.epsilon:g} at delta "
-        f"{budget.delta:g}"
+        f"{budget.delta:g}{limit}"
     )
 
 

@@ -8,6 +8,7 @@ from securefl.learning.device import device_called
 from securefl.privacy.chain import seeded_mark
 from securefl.privacy.lint.case import Case
 from securefl.privacy.lint.lint import lint
+from securefl.privacy.past import NO_PAST
 from securefl.runs.origin import origin_of
 from securefl.scenario.budget import require_lasting
 from securefl.scenario.scenario import load_scenario
@@ -52,7 +53,8 @@ def explain(path: Path, overrides: tuple[str, ...]) -> Explanation:
     resolved = scenario.resolved()
     seeded = () if origin is None else origin.seeded
     findings = lint(Case(resolved, seeded_before=seeded))
-    lines = [summary(scenario, seeded), *outlook.lines()]
+    pasts = [NO_PAST] if origin is None else origin.pasts(scenario.clients)
+    lines = [summary(scenario, seeded, pasts), *outlook.lines()]
     lines += [f"lint: {finding.weight} {finding.name}: {finding.message}" for finding in findings]
     if origin is not None and origin.spent and scenario.privacy is not None:
         # A budget covers all runs of a chain, so the reader has to see what is gone already.

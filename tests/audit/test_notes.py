@@ -21,8 +21,8 @@ channel = { kind = "masked" }
         ("distributed", "the server together with up to 1 client of a sum"),
         (
             "central",
-            "those who see models only, NOT against the server, which opens the sum and adds the "
-            "noise",
+            "those who see models only, and NOT against the server, which opens the sum and adds "
+            "the noise",
         ),
     ],
 )
@@ -30,7 +30,7 @@ def test_the_claim_names_its_adversary(place: str, said: str) -> None:
     scenario = parse_scenario(SUM, overrides=(f"privacy.place={place}",))
     assert claimed(Inquiry(scenario, "outsider", target=2), None) == (
         "epsilon 3 at delta 1e-05: one training example of client 2, "
-        f"{place} noise, which holds against {said}"
+        f"{place} noise; the claim holds against {said}"
     )
 
 

@@ -17,7 +17,8 @@ from securefl.federation.client import Client
 from securefl.federation.reader import ModelReader
 from securefl.learning.protocol import Trained
 from securefl.privacy.events import ReleaseId, SampledGaussian
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
+from securefl.privacy.terms import Terms
 
 SESSION, OTHER_SESSION = b"s" * 16, b"t" * 16
 LAYOUT = "w(2,)"

@@ -9,14 +9,15 @@ import pytest
 
 from securefl.errors import PolicyRefused, ScenarioError
 from securefl.federation.policy import (
-    STRICT,
     Policy,
     Proposal,
     load_policy,
     parse_policy,
-    with_code,
 )
+from securefl.federation.policy_text import STRICT, with_code
+from securefl.privacy.terms import LOCAL, Place
 
+SHARES = Place("distributed", 2)
 PINNED = with_code(STRICT, code="9f3a", layout="sha256:11")
 # On the edge of every bound of the strict policy.
 EDGE = Proposal(
@@ -57,6 +58,11 @@ def test_a_proposal_on_the_edge_of_every_bound_is_allowed() -> None:
         ({"layout": "sha256:12"}, "code.layouts does not list sha256:12"),
         ({"rounds": 701}, "rounds.a_day = 100 allows 700 rounds until the charter ends"),
         ({"rounds": 101, "days": 0.5}, "rounds.a_day = 100 allows 100 rounds"),
+        (
+            {"place": SHARES},
+            "budget.places does not list .distributed.: .* more than 2 of the",
+        ),
+        ({"earlier": (LOCAL, SHARES)}, "budget.places does not list 'distributed', and an earlier"),
         ({"evaluation": "noisy"}, "evaluation.leave = 'never' does not allow 'noisy'"),
         ({"evaluation": "sums"}, "evaluation.leave = 'never' does not allow 'sums'"),
     ],
@@ -96,6 +102,31 @@ def test_a_channel_without_masks_that_is_listed_has_no_threshold() -> None:
     policy.check(replace(EDGE, channel="plain", corrupt=None, min_cohort=1), pins=True)
 
 
+def test_noise_in_shares_needs_a_site_that_lists_it() -> None:
+    policy = parse_policy('budget = { places = ["local", "distributed"] }')
+    proposal = replace(EDGE, place=SHARES, corrupt=2, earlier=(LOCAL, Place("distributed", 1)))
+    policy.check(proposal, pins=True)
+    # How many sites the noise has to withstand is the channel's bound, as for masks.
+    with pytest.raises(PolicyRefused, match=r"channel\.corrupt = 3 does not allow masks that"):
+        parse_policy('budget = { places = ["distributed"] }\nchannel = { corrupt = 3 }').check(
+            proposal, pins=True
+        )
+    with pytest.raises(PolicyRefused, match=r"budget\.places does not list 'local'"):
+        parse_policy('budget = { places = ["distributed"] }').check(EDGE, pins=True)
+
+
+def test_a_budget_without_a_bound_asks_for_no_place() -> None:
+    parse_policy("budget = { epsilon = inf }").check(replace(EDGE, place=SHARES), pins=True)
+
+
+def test_a_total_holds_against_no_more_sites_than_each_federation_does() -> None:
+    assert EDGE.helpers is None
+    assert replace(EDGE, earlier=(LOCAL,)).helpers is None
+    assert replace(EDGE, place=SHARES).helpers == 2
+    assert replace(EDGE, earlier=(LOCAL, SHARES)).helpers == 2
+    assert replace(EDGE, place=SHARES, earlier=(Place("distributed", 1),)).helpers == 1
+
+
 def test_training_without_a_claim_takes_an_infinite_budget() -> None:
     policy = parse_policy("budget = { epsilon = inf }")
     policy.check(replace(EDGE, epsilon=math.inf, total_epsilon=math.inf, delta=0.1), pins=True)
@@ -118,6 +149,8 @@ def test_only_the_first_approval_takes_code_that_nobody_listed() -> None:
         ("budget = { epsilon = nan }", "budget.epsilon: input should be greater than 0, got nan"),
         ("budget = { epsilon = 0.0 }", "budget.epsilon: input should be greater than 0"),
         ("budget = { test_epsilon = -1.0 }", "budget.test_epsilon: input should be greater than"),
+        ("budget = { places = [] }", "budget.places: list should have at least 1 item"),
+        ("budget = { places = ['central'] }", "input should be 'local' or 'distributed', got 'cen"),
         ("budget = { delta = 1.0 }", "budget.delta: input should be less than 1"),
         ("channel = { allowed = [] }", "channel.allowed: list should have at least 1 item"),
         (

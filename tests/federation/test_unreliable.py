@@ -22,7 +22,8 @@ from securefl.federation.values import Federation, Participant, Played, State
 from securefl.learning.protocol import Metrics, Trained
 from securefl.learning.steps import fedavg
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
+from securefl.privacy.terms import Terms
 
 SESSION = b"s" * 16
 UPDATE = ClientUpdate(torch.tensor([1.0]), 1, None, b"")

@@ -8,9 +8,10 @@ import pytest
 
 from securefl.errors import BudgetExceeded, LedgerError, PolicyRefused
 from securefl.privacy.accounting.epsilon import epsilon
+from securefl.privacy.chain import read_entries
 from securefl.privacy.data_set import Ceiling, DataSetLedger
 from securefl.privacy.events import DiscreteGaussianSum, PrivacyEvent, ReleaseId, SampledGaussian
-from securefl.privacy.ledger import Terms
+from securefl.privacy.terms import LOCAL, Place, Terms
 
 EVENT = SampledGaussian(1.0, 20.0, 10)
 ONE = epsilon({EVENT: 1}, delta=1e-5)
@@ -115,3 +116,27 @@ def test_sums_with_shares_count_under_the_ceiling_next_to_gaussians(path: Path) 
     with pytest.raises(PolicyRefused, match="another training"):
         second.reserve(shares, release_id=rid("b", 1))
     assert opened(path, "b", ceiling=ceiling).count(shares) == 1
+
+
+def placed(path: Path, run: str, place: Place) -> DataSetLedger:
+    terms = Terms("example", "add_remove", 1e-5, THREE, place=place)
+    return DataSetLedger(path, run, terms, FREE)
+
+
+def test_the_ledger_of_a_data_set_has_the_place_of_every_run(path: Path) -> None:
+    shares = Place("distributed", 2)
+    for run, place in (("a", LOCAL), ("b", shares), ("c", LOCAL)):
+        ledger = placed(path, run, place)
+        for round in range(2):
+            ledger.reserve(EVENT, release_id=rid(run, round))
+    assert ledger.places == placed(path, "d", LOCAL).places == (LOCAL, shares)
+    # Runs that add no place write the lines that they always wrote.
+    lines = read_entries(path)
+    assert [number for number, line in enumerate(lines) if "terms" in line] == [0, 2]
+    assert lines[2]["terms"]["place"] == ["distributed", 2]
+
+
+def test_a_run_that_released_nothing_leaves_no_place(path: Path) -> None:
+    placed(path, "a", LOCAL).reserve(EVENT, release_id=rid("a", 0))
+    placed(path, "b", Place("distributed", 2))
+    assert placed(path, "a", LOCAL).places == (LOCAL,)

@@ -26,8 +26,9 @@ from securefl.privacy.events import (
     ReleaseId,
     SampledGaussian,
 )
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import past_of
+from securefl.privacy.terms import LOCAL, Place, Terms
 
 DELTA = 1e-5
 TERMS = Terms("example", "add_remove", DELTA, 8.0)
@@ -962,3 +963,53 @@ def test_a_ledger_of_another_unit_or_other_neighbours_is_not_continued(
         Ledger(tmp_path / "other.jsonl", Terms("client", "replace_one", DELTA, 8.0), past)
     # Budget and delta may differ.
     Ledger(tmp_path / "same.jsonl", Terms("example", "add_remove", 1e-6, 9.0), past)
+
+
+# Places of noise
+
+
+CENTRAL, ONE, TWO = Place("central"), Place("distributed", 1), Place("distributed", 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [(CENTRAL, LOCAL), (CENTRAL, ONE), (ONE, CENTRAL), (ONE, TWO), (TWO, LOCAL)]
+)
+def test_a_ledger_does_not_go_on_from_one_that_holds_against_fewer(
+    path: Path, tmp_path: Path, before: Place, now: Place
+) -> None:
+    Ledger(path, TERMS._replace(place=before)).reserve(SHARES, release_id=rid(0))
+    past = past_of(path)
+    assert past.places == (before,)
+    with pytest.raises(LedgerError, match=r"other\.jsonl is for .* that it continues had"):
+        Ledger(tmp_path / "other.jsonl", TERMS._replace(place=now), past)
+    same = Ledger(tmp_path / "same.jsonl", TERMS._replace(place=before), past)
+    same.begin()
+    assert past_of(tmp_path / "same.jsonl").places == (before,)
+
+
+def test_a_ledger_goes_on_from_one_that_holds_against_more(path: Path, tmp_path: Path) -> None:
+    Ledger(path, TERMS).reserve(SHARES, release_id=rid(0))
+    past = past_of(path)
+    for number, place in enumerate((TWO, ONE)):
+        file = tmp_path / f"{number}.jsonl"
+        Ledger(file, TERMS._replace(place=place), past).begin()
+        past = past_of(file)
+        assert past.places == (place,)
+
+
+def test_a_ledger_does_not_open_under_another_place(path: Path) -> None:
+    Ledger(path, TERMS._replace(place=ONE)).reserve(SHARES, release_id=rid(0))
+    for place in (LOCAL, TWO, CENTRAL):
+        with pytest.raises(LedgerError, match="was kept under other terms"):
+            Ledger(path, TERMS._replace(place=place))
+    assert Ledger(path, TERMS._replace(place=ONE)).count(SHARES) == 1
+
+
+def test_a_first_line_that_names_no_place_there_is_counts_as_damaged(path: Path) -> None:
+    path.parent.mkdir()
+    body = {"kind": "begin", "release": None, "event": None}
+    for place in (["moon", 0], ["distributed", True], ["distributed"], 7):
+        line, _ = chain(GENESIS, {**body, "terms": {**TERMS.to_json(), "place": place}})
+        path.write_bytes(line)
+        with pytest.raises(LedgerError, match="is damaged at line 1"):
+            past_of(path)

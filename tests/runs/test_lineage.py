@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from securefl.audit.lint import examine
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.privacy.chain import chain, read_entries
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, past_of
+from securefl.privacy.terms import Terms
 from securefl.runs import api
 from securefl.runs.cell import Cell
 from securefl.runs.folder import RunFolder

@@ -13,8 +13,9 @@ from securefl.errors import BudgetExceeded, LedgerError, RunFolderError, Scenari
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
 from securefl.privacy.events import DiscreteGaussianSum, SampledGaussian
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, past_of
+from securefl.privacy.terms import Terms
 from securefl.runs import api
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint

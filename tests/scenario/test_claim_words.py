@@ -11,16 +11,16 @@ training = { kind = "clipped_gradient", lr = 1.0, clip = 1.0 }
 privacy = { epsilon = 3.0 }
 channel = { kind = "masked" }
 """
-MODELS_ONLY = "central noise, which holds against those who see models only, NOT against "
+MODELS_ONLY = "central noise: the claim holds against those who see models only, and NOT against "
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ((), "local noise, which holds against everybody else"),
+        ((), "local noise: the claim holds against everybody else"),
         (
             ('privacy.place="distributed"',),
-            "distributed noise, which holds against the server together with up to 1 client of",
+            "distributed noise: the claim holds against the server together with up to 1 client of",
         ),
         (
             ('privacy.place="distributed"', "channel.corrupt=2"),

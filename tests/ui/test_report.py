@@ -41,11 +41,11 @@ def test_a_row_names_whom_its_claim_holds_against(tmp_path: Path) -> None:
     api.run(scenario, tmp_path / "shared")
     api.run(parse_scenario(SGD), tmp_path / "sgd")
     said = (
-        "epsilon is for one training record; distributed noise, which holds against the server "
+        "epsilon is for one training record; distributed noise: the claim holds against the server "
         "together with up to 1 client of a sum"
     )
     assert f"<br>{said}</td>" in page_of(tmp_path / "shared")
-    assert "holds against" not in page_of(tmp_path / "sgd")
+    assert "claim holds against" not in page_of(tmp_path / "sgd")
 
 
 def small_demo(folder: Path, monkeypatch: pytest.MonkeyPatch, style: Style) -> None:

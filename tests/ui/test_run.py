@@ -50,7 +50,7 @@ def test_a_run_says_whom_its_claim_holds_against(tmp_path: Path) -> None:
         event["claim"] for event in map(json.loads, done.stdout.splitlines()) if "claim" in event
     ]
     assert claims == [
-        "epsilon is for one training record; local noise, which holds against everybody else"
+        "epsilon is for one training record; local noise: the claim holds against everybody else"
     ]
 
 

@@ -8,6 +8,7 @@ from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import GENESIS, earlier
 from securefl.privacy.events import DiscreteGaussianSum, PrivacyEvent
 from securefl.privacy.lint.case import Case
+from securefl.privacy.terms import place_in
 
 # Largest relative difference of two numbers that were computed alike.
 ROUNDING = 1e-6
@@ -44,8 +45,10 @@ def _other_terms(case: Case, client: int) -> str | None:
     if not lines:
         return None
     terms = lines[0].get("terms") or {}
+    terms = {**terms, "place": place_in(terms)}
     privacy = case.scenario["privacy"]
     claimed = {"unit": privacy["unit"], "delta": privacy["delta"], "budget": privacy["epsilon"]}
+    claimed["place"] = case.claimed_place
     # Ledgers from before seeded noise was marked do not say where their noise came from.
     if "noise" in terms:
         claimed["noise"] = privacy.get("noise")

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from securefl.privacy.events import FIT_ROUND, PrivacyEvent, event_from_json
+from securefl.privacy.terms import Place
 
 Table = Mapping[str, Any]
 # Keys of [practice] about the inside of an update, on which a claim about clients does not rest.
@@ -91,6 +92,14 @@ class Case:
     def place(self) -> str:
         """Where noise is added: "local", "distributed" or "central"."""
         return str((self.scenario.get("privacy") or {}).get("place") or "local")
+
+    @property
+    def claimed_place(self) -> Place:
+        """Where noise is added, and how many clients may help the server."""
+        if self.place != "distributed":
+            return Place(self.place)
+        # At least one: every client knows its own share.
+        return Place(self.place, int(self.scenario["channel"].get("corrupt") or 1))
 
     @property
     def clients(self) -> int:

@@ -26,8 +26,7 @@ def shares_for_all_present(case: Case) -> str | None:
     """Finds books that count on more shares than a sum may open with."""
     if not case.has_claim or case.place != "distributed":
         return None
-    # At least one: every client knows its own share.
-    corrupt = int(case.scenario["channel"].get("corrupt") or 1)
+    corrupt = case.claimed_place.corrupt
     for client in case.ledgers:
         for round, event in case.booked(client).items():
             if not isinstance(event, DiscreteGaussianSum):

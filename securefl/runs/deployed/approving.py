@@ -9,7 +9,8 @@ from pathlib import Path
 
 from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError
-from securefl.federation.policy import Proposal, with_code
+from securefl.federation.policy import Proposal
+from securefl.federation.policy_text import with_code
 from securefl.files import disk_errors, locked, read_text, write_atomic
 from securefl.privacy.data_set import DataSetLedger
 from securefl.privacy.events import PrivacyEvent
@@ -94,6 +95,7 @@ def outlook_of(folder: Folder, records: Registered) -> Outlook:
         asked,
         total_epsilon=total,
         rounds=folder.charter.rounds,
+        earlier=() if ledger is None else ledger.places,
         test_epsilon=asked.test_epsilon + spent_on_figures(folder, records.digest),
     )
     return Outlook(proposal, spent, cost, rounds)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from securefl.errors import ScenarioError
-from securefl.federation.policy import STRICT
+from securefl.federation.policy_text import STRICT
 from securefl.files import disk_errors, write_atomic
 from securefl.runs.deployed.certificates import CA_CERTIFICATE
 from securefl.runs.deployed.documents import Name, is_valid

@@ -10,10 +10,12 @@ from collections.abc import Callable
 
 from securefl.errors import PolicyRefused
 from securefl.federation.policy import Policy, Proposal
+from securefl.privacy.terms import LOCAL
 from securefl.runs.deployed.audit_log import SECONDS_A_DAY, AuditLog, Event
 from securefl.runs.deployed.charter import Charter
 from securefl.runs.deployed.documents import moment_of
 from securefl.scenario.assemble.evaluation import judged_models
+from securefl.scenario.assemble.ledgers import place_of
 from securefl.scenario.scenario import Scenario
 
 
@@ -115,9 +117,10 @@ def proposal_of(charter: Charter, scenario: Scenario) -> Proposal:
     What is counted one by one is not in it: trainings, and the spending of earlier federations.
     """
     privacy = scenario.privacy
-    epsilon, delta = math.inf, 0.0
+    epsilon, delta, place, n_min = math.inf, 0.0, LOCAL, None
     if privacy is not None and scenario.claims_dp:
         epsilon, delta = privacy.epsilon, privacy.delta
+        place, n_min = place_of(scenario), scenario.facts.n_min
     return Proposal(
         epsilon=epsilon,
         delta=delta,
@@ -133,6 +136,8 @@ def proposal_of(charter: Charter, scenario: Scenario) -> Proposal:
         test_epsilon=scenario.test_epsilon,
         test_delta=0.0 if scenario.evaluate is None else scenario.evaluate.price[1],
         reveals_counts=scenario.weights == "reported",
+        place=place,
+        n_min=n_min,
     )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from securefl.errors import BudgetExceeded
 from securefl.privacy.events import PrivacyEvent, ReleaseId
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, Past
+from securefl.privacy.terms import Terms
 
 # The numbers under which releases are booked.
 GATE, FISHER = 0, 1

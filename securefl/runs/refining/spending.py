@@ -11,6 +11,7 @@ from pathlib import Path
 
 from securefl.errors import LedgerError
 from securefl.privacy.past import NO_PAST, Past, past_of
+from securefl.privacy.terms import uncovering
 from securefl.runs.origin import spent_in
 from securefl.runs.refining.plan import PREPAID
 from securefl.runs.refining.series import Series
@@ -62,7 +63,9 @@ def _go_on(spent: dict[int, Past], ledgers: Mapping[int, Past], version: int) ->
 def _check_holds(client: int, before: Past, now: Past, version: int) -> None:
     """Raises LedgerError where a ledger lacks an event, or a mark for noise from a seed."""
     lacks_events = not Counter(dict(before.events)) <= Counter(dict(now.events))
-    if lacks_events or not set(before.seeded) <= set(now.seeded):
+    # A ledger never goes on under noise that claims more, so that its place is not lost either.
+    claims_more = any(uncovering(before.places, place) for place in now.places)
+    if lacks_events or claims_more or not set(before.seeded) <= set(now.seeded):
         raise LedgerError(
             f"the ledger {client}.jsonl of version {version} lacks something that an earlier "
             "version spent: it was replaced, or an earlier run was resumed after it was given up"

@@ -24,7 +24,8 @@ from securefl.learning.counts import BINS, NOISY_BINS, Counts, CountsLayout
 from securefl.learning.tally import OnMetrics, Tally, unkept
 from securefl.privacy.accounting.calibration import calibrate_noise
 from securefl.privacy.events import PrivacyEvent, SampledGaussian
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
+from securefl.privacy.terms import Terms
 from securefl.rng import Keystream, seeded_keystream, system_keystream
 from securefl.scenario import catalog
 from securefl.scenario.assemble.public import PublicParts

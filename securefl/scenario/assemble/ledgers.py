@@ -7,8 +7,9 @@ from typing import Literal
 from torch import Tensor
 
 from securefl.privacy.accounting.epsilon import epsilon
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, Past
+from securefl.privacy.terms import Place, Terms, place_called
 from securefl.scenario.scenario import Scenario
 
 
@@ -30,6 +31,10 @@ class Origin:
         """Returns the largest epsilon that a client had spent."""
         spent = [epsilon(dict(before.events), delta=delta) for before in self.spent.values()]
         return max(spent, default=0.0)
+
+    def pasts(self, clients: int) -> list[Past]:
+        """Returns what the ledger of each client continues."""
+        return [self.before(client) for client in range(clients)]
 
     def before(self, client: int) -> Past:
         """Returns what the client's ledger continues.
@@ -88,4 +93,16 @@ def terms_of(scenario: Scenario) -> Terms | None:
     if scenario.protects_clients:
         unit = "client"
         neighbours = "add_remove" if scenario.tosses_coins else "replace_one"
-    return Terms(unit, neighbours, privacy.delta, privacy.epsilon, privacy.noise)
+    place = place_of(scenario)
+    return Terms(unit, neighbours, privacy.delta, privacy.epsilon, privacy.noise, place)
+
+
+def place_of(scenario: Scenario) -> Place:
+    """Returns where noise is added, and how many clients may help the server to see through it.
+
+    Raises:
+        ValueError: there is no such place.
+    """
+    privacy, facts = scenario.privacy, scenario.facts
+    corrupt = facts.channel_options.get("corrupt")
+    return place_called("local" if privacy is None else privacy.place, corrupt)

@@ -8,10 +8,12 @@ from securefl.audit.threats import SERVER, THREATS, adversaries_in
 from securefl.data.task import Task
 from securefl.errors import ScenarioError, SecureflError
 from securefl.files import read_json
+from securefl.privacy.terms import place_called
 from securefl.runs.folder import RunFolder
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.refining.series import Series
 from securefl.scenario import catalog
+from securefl.scenario.place_words import adversary_words
 from securefl.scenario.scenario import make_scenario
 from securefl.ui.cards.intervals import Interval, auc_interval, wilson
 from securefl.ui.cards.limits import Ground, limits
@@ -141,8 +143,15 @@ def _privacy(scenario: Resolved, metrics: RunMetrics) -> dict[str, Any] | None:
         client: {"spent": spent, "left": max(0.0, budget - spent)}
         for client, spent in metrics.get("epsilons", {}).items()
     }
-    keys = ("unit", "place", "delta", "noise", "seeded_before")
-    return {"budget": budget, **{key: metrics.get(key) for key in keys}, "clients": clients}
+    keys = ("unit", "place", "corrupt", "n_min", "delta", "noise", "seeded_before")
+    channel = scenario["channel"]
+    place = place_called(metrics.get("place") or "local", channel.get("corrupt"))
+    return {
+        "budget": budget,
+        **{key: metrics.get(key) for key in keys},
+        "adversary": adversary_words(place, catalog.CHANNELS[channel["kind"]]),
+        "clients": clients,
+    }
 
 
 def _who_saw(scenario: Resolved) -> dict[str, list[str]]:

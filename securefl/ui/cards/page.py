@@ -103,12 +103,26 @@ def _privacy(card: Card) -> Iterator[str]:
         f"Epsilon {claim['budget']:g} at delta {claim['delta']:g} for one {claim['unit']}; the "
         f"noise is `{claim['place']}` and from `{claim['noise']}`."
     )
+    if claim["adversary"]:
+        yield ""
+        yield f"{_sentence(claim['adversary'])}{_shares(claim)}"
     yield ""
     yield "| client | spent, all versions so far | left of the budget |"
     yield "|---|---|---|"
     for client, cost in claim["clients"].items():
         yield f"| {client} | {_number(cost['spent'])} | {_number(cost['left'])} |"
     yield ""
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _shares(claim: Mapping[str, Any]) -> str:
+    """Returns how many shares of noise every sum has at least; nothing where there are none."""
+    if claim["n_min"] is None:
+        return ""
+    return f" Every sum has the noise of {claim['n_min']} honest clients or more."
 
 
 def _seen(card: Card) -> Iterator[str]:

@@ -93,6 +93,7 @@ def linted(
         "delta": DELTA,
         "budget": 8.0,
         "noise": "system",
+        "place": [privacy["place"], 1 if privacy["place"] == "distributed" else 0],
     }
     lines = [
         {

@@ -13,7 +13,8 @@ from securefl.federation.policy import load_policy
 from securefl.files import write_json
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import ReleaseId, SampledGaussian
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
+from securefl.privacy.terms import Terms
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.approving import approve_charter
 from securefl.runs.deployed.audit_log import AuditLog, Event, verified

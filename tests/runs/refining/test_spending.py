@@ -11,8 +11,9 @@ from securefl.errors import LedgerError
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
 from securefl.privacy.events import ReleaseId, SampledGaussian
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import past_of
+from securefl.privacy.terms import LOCAL, Place, Terms
 from securefl.runs import api
 from securefl.runs.refining.gate import parse_gate
 from securefl.runs.refining.plan import PREPAID, Asked
@@ -204,8 +205,18 @@ def unmarked(series: Series) -> None:
         Ledger(path, terms, past._replace(seeded=marks)).begin()
 
 
+def claiming_more(series: Series) -> None:
+    """A ledger between the versions goes on from the first, and not from where its noise was."""
+    file = series.folder(2) / PREPAID / "0.jsonl"
+    past, terms = past_of(file), terms_in(file)
+    first = series.cell(1).cell.ledgers / "0.jsonl"
+    for path, place in ((first, Place("central")), (file, LOCAL)):
+        path.unlink()
+        Ledger(path, terms._replace(place=place), past._replace(places=())).begin()
+
+
 @pytest.mark.parametrize(
-    "change", [resumed, replaced, unmarked], ids=lambda change: change.__name__
+    "change", [resumed, replaced, unmarked, claiming_more], ids=lambda change: change.__name__
 )
 def test_a_ledger_that_lacks_something_of_an_earlier_version_is_refused(
     copied: Copied, monkeypatch: pytest.MonkeyPatch, change: Callable[[Series], None]
