@@ -57,6 +57,33 @@ def test_nothing_is_said_of_noise_that_differs_between_clients() -> None:
     assert said_of("rounds = 2\nprivacy = { epsilon = 8.0 }\n") == []
 
 
+def test_the_grid_of_the_command_is_that_of_the_channel() -> None:
+    changes = ('privacy.place="distributed"', 'channel.kind="masked"')
+    (line,) = said_of(SUM, *changes)
+    words = line.split()
+    noise, grid = (
+        float(words[words.index(option) + 1]) for option in ("--noise-multiplier", "--granularity")
+    )
+    # The two shares that count, in steps of the grid.
+    shares = parse_scenario(SUM, overrides=changes).facts.terms.noise
+    assert noise / grid == pytest.approx(shares.share * 2**0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("place", ["local", "distributed"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        'init_from="runs/first"',
+        'data.harmonise=[{name="standardise", bound=1.0, noise_multiplier=20.0}]',
+    ],
+    ids=["run", "fit"],
+)
+def test_nothing_is_said_where_something_was_paid_before(place: str, before: str) -> None:
+    changes = (f"privacy.place={place}", 'channel.kind="masked"')
+    assert len(said_of(SUM, *changes)) == 1
+    assert said_of(SUM, *changes, before) == []
+
+
 def test_a_sampled_sum_is_checked_at_its_rate() -> None:
     changes = ('privacy.place="distributed"', 'channel.kind="masked"', "training.sample_rate=0.25")
     (line,) = said_of(SUM, *changes)

@@ -66,6 +66,8 @@ def test_a_mark_is_explained_and_unmarked_is_not_equal() -> None:
 
 def test_epsilons_of_other_places_and_units_name_their_adversary() -> None:
     assert "It holds with" not in legend_of(STUDY)
+    records, _ = load_study(find_study("privacy-utility"))
+    assert "It holds with" not in "\n".join(lines_of(records))
     study, _ = load_study(find_study("medical-privacy"))
     (line,) = [line for line in lines_of(study) if line.startswith("Epsilon is for")]
     assert line == (
