@@ -4,6 +4,7 @@ from securefl.audit.bounds import Claim
 from securefl.audit.inquiry import Inquiry
 from securefl.privacy.chain import seeded_mark
 from securefl.runs.origin import origin_of
+from securefl.scenario.claim_words import held_against
 
 
 def notes_on(inquiry: Inquiry) -> list[str]:
@@ -62,8 +63,9 @@ def claimed(inquiry: Inquiry, claim: Claim | None) -> str:
     spent = "" if claim is None else f", of which {claim.epsilon:.4g} was spent"
     # Noise of an earlier run that came from a seed weakens this claim as well.
     origin = origin_of(inquiry.scenario)
+    channel = inquiry.scenario.resolved()["channel"]
     mark = seeded_mark(privacy.noise, () if origin is None else origin.seeded)
     return (
         f"{budget}{spent}: one training {privacy.unit} of client {inquiry.target}, "
-        f"{privacy.place} noise{mark}"
+        f"{privacy.place} noise{mark}; {held_against(privacy.place, channel)}"
     )

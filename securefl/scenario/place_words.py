@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from securefl.channels.protocol import Kind
+from securefl.channels.kind import Kind
 from securefl.privacy.past import NO_PAST, Past
 from securefl.privacy.terms import Place
 from securefl.scenario.assemble.ledgers import place_of
@@ -23,7 +23,7 @@ def place_words(scenario: Scenario, pasts: Sequence[Past] = (NO_PAST,)) -> Itera
     noise = common_noise(scenario, facts.release, facts.trainings, pasts)
     counted = "opened sum"
     if facts.n_min is not None:
-        counted = f"sum with {facts.n_min} counted shares of the {facts.invited} clients"
+        counted = f"sum, for {facts.n_min} honest shares of {facts.invited} clients"
     yield (
         f"noise: multiplier {noise:g} of each {counted}; "
         f"{adversary_words(place_of(scenario), facts.channel)}"

@@ -14,8 +14,10 @@ from securefl.scenario.tables import Privacy
 
 # Digits of a calibrated multiplier. Every party computes it for itself, and all have to agree.
 DIGITS = 6
-PROBE = 0.01  # a multiplier for which every channel has room that has any
-COARSE_PROBE = 1.0  # the same where the grid is too coarse for so little noise
+# So little noise that a channel without room for it has room for none; and more of it, where the
+# grid is too coarse for so little.
+PROBE = 0.01
+COARSE_PROBE = 1.0
 
 
 def common_noise(

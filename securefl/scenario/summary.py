@@ -7,6 +7,7 @@ from securefl.privacy.chain import seeded_mark
 from securefl.privacy.past import NO_PAST, Past
 from securefl.scenario import catalog
 from securefl.scenario.model_words import model_words
+from securefl.scenario.noise_words import noise_words
 from securefl.scenario.own_data import is_elsewhere
 from securefl.scenario.place_words import place_words
 from securefl.scenario.protected import protected_words
@@ -33,6 +34,7 @@ def summary(
     if scenario.privacy is not None and scenario.claims_dp:
         lines += _claim(scenario, scenario.privacy, seeded_before)
         lines += place_words(scenario, pasts)
+        lines += noise_words(scenario)
     else:
         lines.append("privacy: no claim")
     if scenario.attack is not None:

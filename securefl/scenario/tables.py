@@ -91,7 +91,23 @@ class Model(Named):
 
 
 class Privacy(Section):
-    """The claim, its budget and public constants; epsilon = inf claims nothing."""
+    """The claim, its budget and public constants; epsilon = inf claims nothing.
+
+    unit is what the claim protects: example, one training record, or client, everything that one
+    client trains on. place says who adds noise, and so whom the claim holds against
+    (docs/privacy-units.md): local, each client to what it sends; distributed, all clients in
+    shares; central, whoever opens the sum.
+
+    noise_multiplier is the deviation of the noise over the most that one protected unit changes;
+    without it, noise is calibrated to epsilon. At place = "local" it is the noise of each step, sum
+    or update of one client, and at "central" that of the opened sum. At "distributed" it is the
+    noise of the n_min shares that count, together; a sum with everybody's shares has more.
+    `securefl privacy epsilon --shares` takes the same two numbers, and `securefl validate` prints
+    them.
+
+    noise = "seeded" draws noise from the scenario's seed: it repeats, and hides nothing from those
+    who have the seed. records declares how many training records each client has.
+    """
 
     unit: str = "example"
     place: str = "local"

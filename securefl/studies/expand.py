@@ -155,13 +155,18 @@ def long_rows(study: Study) -> frozenset[str]:
 
 def data_tables(study: Study, row: Row) -> list[Mapping[str, Any]]:
     """Returns the `data` table of each part of a row with the first seed, without defaults."""
+    return tables(study, row, "data")
+
+
+def tables(study: Study, row: Row, name: str) -> list[Mapping[str, Any]]:
+    """Returns a table of each part of a row with the first seed, without defaults."""
     keys = _keys(study, row, 0)
     seeds = dict.fromkeys(study.seed_keys, study.seeds[0])
-    tables = []
+    found = []
     for part in _parts(row.baseline):
         values = _filled(study.base, [*keys, *part.items(), *seeds.items()])
-        tables.append(values.get("data", {}))
-    return tables
+        found.append(values.get(name, {}))
+    return found
 
 
 def _expanded(study: Study) -> Iterator[Planned]:

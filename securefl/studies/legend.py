@@ -1,16 +1,25 @@
 """The text above the tables of a study: seeds, noise, marks."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from securefl.runs.table import title_of
-from securefl.studies.expand import Row, data_tables
+from securefl.scenario.claim_words import UNITS
+from securefl.studies.expand import Row, data_tables, tables
 from securefl.studies.fields import NOT_RUN, spread
 from securefl.studies.judges import Judges
 from securefl.studies.questions import Differences, judged_by
 from securefl.studies.scores import Scores
 from securefl.studies.statistics import MIN_SEEDS_TO_RANK
 from securefl.studies.study import Study
+
+# Whom noise holds against, by the place where it is added.
+AGAINST = {
+    "local": "everybody else",
+    "distributed": "the server together with up to channel.corrupt clients of a sum",
+    "central": "those who see models only, not whoever opens the sum",
+}
 
 
 def legend(
@@ -29,6 +38,7 @@ def legend(
             "Noise is seeded, so that the tables can be made again; "
             "anybody with the seed can subtract it."
         )
+    yield from _claims(study, study_rows)
     if study.table.published:
         yield (
             "Published rows are as printed in Yang et al. (MedMNIST v2, Scientific Data 2023): "
@@ -43,6 +53,21 @@ def legend(
         if seeds > 1:
             yield ""
             yield from (f"- {line}" for line in _noise(study, study_rows, scores))
+
+
+def _claims(study: Study, study_rows: Sequence[Row]) -> Iterator[str]:
+    """Yields what epsilons protect and hold against, unless all are of records and local noise."""
+    made = set()
+    for row in study_rows:
+        for privacy in tables(study, row, "privacy"):
+            if privacy and not math.isinf(float(privacy.get("epsilon", 0))):
+                made.add((privacy.get("unit", "example"), privacy.get("place", "local")))
+    if made <= {("example", "local")}:
+        return
+    units = [words for unit, words in UNITS.items() if unit in {unit for unit, _ in made}]
+    places = {place for _, place in made}
+    against = [f"{place} noise against {who}" for place, who in AGAINST.items() if place in places]
+    yield f"Epsilon is for {' or '.join(units)}. It holds with {'; with '.join(against)}."
 
 
 def _differences(study: Study, compared: Differences) -> str:

@@ -15,6 +15,7 @@ from securefl.runs.metrics import RunMetrics
 from securefl.runs.names import cell_hash
 from securefl.runs.result import Result
 from securefl.runs.table import Row
+from securefl.scenario.claim_words import claim_words
 from securefl.scenario.scenario import Scenario, load_scenario
 from securefl.ui.display import Display
 from securefl.ui.progress import Place, download_step, files_step, local_step, round_step
@@ -56,6 +57,8 @@ def run_scenario(
     shown = ShownRun(name, display, workers, profile)
     metrics = shown.play(scenario, folder, text).metrics
     display.table(f"{name}, {metrics['rounds']} rounds", [Row(name, [metrics])])
+    if claim := claim_words(scenario.resolved()):
+        display.line(claim, claim=claim)
     if scenario.data.test_on == "validation":
         display.line(
             "judged on VALIDATION records (data.test_on), which are for choosing, not for results"

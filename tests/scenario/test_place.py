@@ -253,8 +253,8 @@ def test_too_little_noise_ends_a_run_early() -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ((), "with 2 counted shares of the 4 clients; the claim holds against the server together "
-             "with up to 1 client of a sum"),
+        ((), "of each sum, for 2 honest shares of 4 clients; the claim holds against the server "
+             "together with up to 1 client of a sum"),
         ((CENTRAL,), "NOT against the server, which opens the sum and adds the noise"),
         ((CENTRAL, 'channel.kind="plain"'), "which sees every update without noise"),
         ((CENTRAL, 'channel.kind="ckks"'), "the key holders, who open the sum and add the noise"),

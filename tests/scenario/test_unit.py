@@ -118,8 +118,10 @@ def test_the_example_of_the_page_is_valid() -> None:
     (block,) = (
         block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "client" in block
     )
-    example = parse_scenario(block)
-    assert (example.protects_clients, example.facts.in_sum.sample_rate) == (True, 0.25)
+    # The example invites to change the place.
+    for place in ("local", "distributed", "central"):
+        example = parse_scenario(block, overrides=(f"privacy.place={place}",))
+        assert (example.protects_clients, example.facts.in_sum.sample_rate) == (True, 0.25)
 
 
 def test_everybody_is_invited_where_clients_toss_coins_and_the_size_keeps_its_meaning() -> None:

@@ -64,6 +64,37 @@ def test_a_mark_is_explained_and_unmarked_is_not_equal() -> None:
     assert "Differences" not in legend_of(STUDY.partition("[compare]")[0])
 
 
+def test_epsilons_of_other_places_and_units_name_their_adversary() -> None:
+    assert "It holds with" not in legend_of(STUDY)
+    records, _ = load_study(find_study("privacy-utility"))
+    assert "It holds with" not in "\n".join(lines_of(records))
+    study, _ = load_study(find_study("medical-privacy"))
+    (line,) = [line for line in lines_of(study) if line.startswith("Epsilon is for")]
+    assert line == (
+        "Epsilon is for one training record. It holds with local noise against everybody else; "
+        "with distributed noise against the server together with up to channel.corrupt clients of "
+        "a sum; with central noise against those who see models only, not whoever opens the sum."
+    )
+
+
+def test_rows_without_a_claim_name_no_adversary() -> None:
+    text = """
+[[baseline]]
+label = "none"
+set = { "privacy.place" = "central", "privacy.epsilon" = "inf" }
+"""
+    assert "It holds with" not in legend_of(STUDY + text)
+    clients = """
+[[baseline]]
+label = "clients"
+set = { "privacy.unit" = "client" }
+"""
+    assert (
+        "Epsilon is for everything that one client trains on. It holds with local noise against "
+        "everybody else."
+    ) in legend_of(STUDY + clients)
+
+
 @pytest.mark.parametrize(
     ("name", "starts"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from securefl.privacy.accounting import crosscheck
 from securefl.privacy.events import SampledGaussian
 from securefl.ui.commands.privacy import _prv_in_words
-from tests.commands import call, refused
+from tests.commands import call, refused, scenario_file
 
 RELEASES = ("--sample-rate", "0.064", "--noise-multiplier", "1.1", "--steps", "320")
 
@@ -159,15 +160,16 @@ def test_epsilon_of_shares_says_which_count_and_how_large_the_gap_is(tmp_path: P
     )  # fmt: skip
     assert done.stdout.splitlines() == [
         "epsilon 9.99343 at delta 0.001 (a proven bound)",
-        "50 sums, each over all records; 10 shares of discrete Gaussian noise reach noise"
-        " multiplier 4",
-        "6 shares count, with noise multiplier 3.09839; gap tau 0 in each of 1000 coordinates",
-        "the claim is against the server and every client whose share does not count",
+        "50 sums, each over all records; noise multiplier 4 is that of 10 shares of discrete"
+        " Gaussian noise together",
+        "6 shares of this size count here, with noise multiplier 3.09839 together",
+        "gap tau 0 in each of 1000 coordinates",
+        "the claim holds against the server and every client whose share does not count",
     ]
 
 
 def test_calibrated_shares_cost_the_target_with_those_that_count(tmp_path: Path) -> None:
-    how = (*FIFTY, *TEN, "--contributing", "6", "--sample-rate", "0.2")
+    how = (*FIFTY, *TEN, "--sample-rate", "0.2")
     facts = facts_of("calibrate", "--epsilon", "3", *how, cwd=tmp_path)
     again = facts_of(
         "epsilon", "--noise-multiplier", str(facts["noise_multiplier"]), *how, cwd=tmp_path
@@ -176,10 +178,44 @@ def test_calibrated_shares_cost_the_target_with_those_that_count(tmp_path: Path)
     assert 0.995 * 3 <= float(str(facts["epsilon"])) <= 3
 
 
+def test_calibrate_sizes_the_shares_that_count_and_no_others(tmp_path: Path) -> None:
+    # With two numbers of shares, the multiplier could be read as that of either.
+    how = ("--epsilon", "3", *FIFTY, *TEN, "--contributing", "6")
+    done = call("privacy", "calibrate", *how, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "No such option" in done.stderr
+
+
 def test_a_profile_of_shares(tmp_path: Path) -> None:
     done = call("privacy", "profile", "--noise-multiplier", "4", *FIFTY, *TEN, cwd=tmp_path)
     assert "epsilon   7.1828  delta 0.001" in done.stdout
-    assert "10 shares count" in done.stdout
+    assert "noise multiplier 4 is that of 10 shares" in done.stdout
+    assert "count here" not in done.stdout
+
+
+SHARED = """
+rounds = 20
+training = { kind = "clipped_gradient", lr = 1.0, clip = 1.0 }
+privacy = { epsilon = 3.0, place = "distributed" }
+channel = { kind = "masked" }
+"""
+
+
+def test_the_command_that_validate_prints_has_the_epsilon_and_the_noise_of_the_run(
+    tmp_path: Path,
+) -> None:
+    said = call("validate", scenario_file(tmp_path, SHARED), cwd=tmp_path).stdout
+    (line,) = re.findall(r"to check it: securefl privacy (epsilon .*)", said)
+    (multiplier,) = re.findall(r"noise: multiplier ([0-9.]+) ", said)
+    words = shlex.split(line)
+    facts = facts_of(*words, cwd=tmp_path)
+    assert 0.995 * 3 <= float(str(facts["epsilon"])) <= 3
+    at = words.index("--noise-multiplier")
+    assert words[at + 1] == multiplier
+    # The other way round: the same shares and the target give the scenario's multiplier.
+    how = [*words[1:at], *words[at + 2 :]]
+    calibrated = facts_of("calibrate", "--epsilon", "3", *how, cwd=tmp_path)
+    assert calibrated["noise_multiplier"] == pytest.approx(float(multiplier), rel=1e-4)
 
 
 def test_central_noise_costs_what_local_noise_costs(tmp_path: Path) -> None:

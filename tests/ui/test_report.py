@@ -31,6 +31,23 @@ def test_a_row_that_validation_records_judge_is_marked(tmp_path: Path) -> None:
     assert VALIDATION not in page_of(tmp_path / "test")
 
 
+def test_a_row_names_whom_its_claim_holds_against(tmp_path: Path) -> None:
+    text = (
+        'rounds = 1\ntraining = { kind = "clipped_gradient", lr = 1.0, clip = 1.0 }\n'
+        'privacy = { epsilon = 3.0, place = "distributed", noise = "seeded" }\n'
+        'channel = { kind = "masked" }\n'
+    )
+    scenario = parse_scenario(text)
+    api.run(scenario, tmp_path / "shared")
+    api.run(parse_scenario(SGD), tmp_path / "sgd")
+    said = (
+        "epsilon is for one training record; distributed noise: the claim holds against the server "
+        "together with up to 1 client of a sum"
+    )
+    assert f"<br>{said}</td>" in page_of(tmp_path / "shared")
+    assert "claim holds against" not in page_of(tmp_path / "sgd")
+
+
 def small_demo(folder: Path, monkeypatch: pytest.MonkeyPatch, style: Style) -> None:
     """The demo with one split, two rows and two rounds."""
     rows = {demo.POOLED: demo.ROWS[demo.POOLED], "federated, no protection": ()}

@@ -43,6 +43,17 @@ def test_a_run_shows_its_row_and_again_without_running(tmp_path: Path) -> None:
     assert first.stdout.splitlines()[-3] == again.stdout.splitlines()[-3]
 
 
+def test_a_run_says_whom_its_claim_holds_against(tmp_path: Path) -> None:
+    path = scenario_file(tmp_path, CLAIM)
+    done = call("run", path, "--set", "rounds=1", "--display", "json", cwd=tmp_path)
+    claims = [
+        event["claim"] for event in map(json.loads, done.stdout.splitlines()) if "claim" in event
+    ]
+    assert claims == [
+        "epsilon is for one training record; local noise: the claim holds against everybody else"
+    ]
+
+
 def test_json_is_one_object_a_line(tmp_path: Path) -> None:
     done = call("run", scenario_file(tmp_path, QUICK), "--display", "json", cwd=tmp_path)
     events = [json.loads(line)["event"] for line in done.stdout.splitlines()]

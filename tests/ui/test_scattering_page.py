@@ -1,5 +1,7 @@
 """docs/scattering.md: its scenarios are checked word for word, and its tables against the code."""
 
+import math
+
 import pytest
 
 from securefl.data.task import Task
@@ -20,7 +22,19 @@ def test_a_scenario_of_the_page_is_valid(index: int) -> None:
 
 
 def test_the_page_has_scenarios() -> None:
-    assert len(SCENARIOS) == 2
+    assert len(SCENARIOS) == 3
+
+
+def test_the_rate_of_the_worked_example_follows_from_the_rule() -> None:
+    (scenario,) = [parse_scenario(text) for text in SCENARIOS if "clipped_gradient" in text]
+    facts, training = scenario.facts, scenario.training
+    noise = facts.common_noise * math.sqrt(5 / 3)
+    records = sum(facts.public_records or ())
+    rate = records * 1.5 * (1 - 0.9) / (0.5 * noise * math.sqrt(scenario.rounds))
+    assert (training.clip, training.momentum, records) == (0.5, 0.9, 546)
+    assert training.lr == pytest.approx(rate, abs=0.005)
+    assert f"so that z = {noise:.2f}" in PAGE
+    assert "= 546 x 1.5 x .1 / (.5 x 14.97 x 7.746) = 1.41" in PAGE
 
 
 def test_widths_and_sides_are_those_of_the_model() -> None:

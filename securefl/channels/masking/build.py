@@ -206,8 +206,8 @@ def _noise(terms: Agreement, clients: int) -> str:
         return ""
     more = math.sqrt(clients / noise.honest)
     return (
-        f"; noise of {noise.honest} shares counted of {clients}, "
-        f"sigma x {more:.2f} with everybody present"
+        f"; the noise is sized for {noise.honest} honest shares of {clients}, "
+        f"and {more:.2f} times as large with everybody present"
     )
 
 

@@ -45,12 +45,7 @@ def _of_privacy(ground: Ground) -> Iterator[str]:
     if metrics.get("epsilon") is None:
         yield "No differential privacy is claimed: the model may tell about single records."
     else:
-        yield (
-            "Epsilon is for one record, over this version and all before it, released or not."
-            " Somebody with several records is protected less."
-        )
-        if scenario["data"].get("grouped"):
-            yield "The records have groups, such as patients: epsilon is not for a whole group."
+        yield from _of_unit(metrics.get("unit"), is_grouped=bool(scenario["data"].get("grouped")))
         if metrics.get("noise") == "seeded":
             yield "Noise came from a seed: anybody with the seed can remove it."
         yield (
@@ -63,6 +58,22 @@ def _of_privacy(ground: Ground) -> Iterator[str]:
         yield "No adversary was measured on this run: `securefl audit RUN --adversary WHO` does so."
     for mistake in ground.mistakes:
         yield f"The lint says: {mistake}."
+
+
+def _of_unit(unit: str | None, *, is_grouped: bool) -> Iterator[str]:
+    """Yields whom an epsilon does not protect as much as it seems to."""
+    versions = "over this version and all before it, released or not"
+    if unit == "client":
+        yield (
+            f"Epsilon is for everything that one client trains on, {versions}."
+            " Somebody with records at several clients is protected less."
+        )
+        return
+    yield (
+        f"Epsilon is for one record, {versions}. Somebody with several records is protected less."
+    )
+    if is_grouped:
+        yield "The records have groups, such as patients: epsilon is not for a whole group."
 
 
 def _of_channel(scenario: Mapping[str, Any]) -> Iterator[str]:

@@ -133,13 +133,12 @@ def calibrate(
     sample_rate: Rate = 1.0,
     place: PlaceOption = Place.LOCAL,
     shares: SharesOption = None,
-    contributing: ContributingOption = None,
     granularity: GranularityOption = None,
     dimension: DimensionOption = None,
     display: Shown = None,
 ) -> None:
     """The noise multiplier that a target epsilon needs."""
-    in_shares = shares_of(place, shares, contributing, granularity, dimension)
+    in_shares = shares_of(place, shares, None, granularity, dimension)
     with _refusals_of_options():
         from securefl.privacy.accounting.epsilon import epsilon as epsilon_of
 

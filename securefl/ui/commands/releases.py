@@ -28,14 +28,17 @@ PlaceOption = Annotated[
 SharesOption = Annotated[
     int | None,
     typer.Option(
-        "--shares", help="Distributed: clients whose shares together reach the noise multiplier."
+        "--shares",
+        help="Distributed: shares that count (n_min). The noise multiplier is what they have "
+        "together. `securefl validate` prints both.",
     ),
 ]
 ContributingOption = Annotated[
     int | None,
     typer.Option(
         "--contributing",
-        help="Distributed: honest clients whose updates are in a sum; default: --shares.",
+        help="Distributed: what if another number of shares of this size counts; default: all "
+        "of --shares.",
     ),
 ]
 GranularityOption = Annotated[
@@ -52,8 +55,8 @@ class Shares:
     """Noise that clients add in shares.
 
     Args:
-        sized_for: clients whose shares together reach the noise multiplier.
-        contributing: honest clients whose updates are in a sum.
+        sized_for: shares that have the noise multiplier together: n_min in a scenario.
+        contributing: shares of this size that count, if their number is another one.
         granularity: step of the grid over the sensitivity.
         dimension: coordinates of a sum.
     """
@@ -111,9 +114,9 @@ def shares_of(
         return None
     if shares is None or granularity is None or dimension is None:
         raise ScenarioError(
-            "--place distributed needs --shares, --granularity and --dimension: the clients whose"
-            " shares reach the noise multiplier, the step of the grid over the sensitivity, and"
-            " the coordinates of a sum"
+            "--place distributed needs --shares, --granularity and --dimension: the shares that"
+            " count, the step of the grid over the sensitivity, and the coordinates of a sum;"
+            " `securefl validate` prints the command of a scenario"
         )
     for name, value in options.items():
         if value is not None and not 0 < value < math.inf:
@@ -155,10 +158,17 @@ def in_words(
             "a record added or removed"
         ]
     event = shares.event(noise_multiplier, sample_rate)
+    lines = [
+        f"{steps} sums, {drawn}; noise multiplier {noise_multiplier:g} is that of"
+        f" {shares.sized_for} shares of discrete Gaussian noise together",
+    ]
+    if shares.contributing != shares.sized_for:
+        lines.append(
+            f"{shares.contributing} shares of this size count here, with noise multiplier"
+            f" {event.noise_multiplier:.6g} together"
+        )
     return [
-        f"{steps} sums, {drawn}; {shares.sized_for} shares of discrete Gaussian noise reach noise"
-        f" multiplier {noise_multiplier:g}",
-        f"{shares.contributing} shares count, with noise multiplier {event.noise_multiplier:.6g};"
-        f" gap tau {event.tau:.3g} in each of {event.dimension} coordinates",
-        "the claim is against the server and every client whose share does not count",
+        *lines,
+        f"gap tau {event.tau:.3g} in each of {event.dimension} coordinates",
+        "the claim holds against the server and every client whose share does not count",
     ]

@@ -14,6 +14,7 @@ from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.table import Row, cells, heads, metrics_shown
+from securefl.scenario.claim_words import claim_words
 from securefl.ui.report.audits import audits_in
 from securefl.ui.report.remarks import remarks_in
 
@@ -153,6 +154,8 @@ def _line(row: Row, group: Group, metrics: Sequence[str]) -> ReportLine:
     if any(scenario["data"].get("test_on") == "validation" for scenario, _ in group):
         remarks.append(VALIDATION)
     remarks += _losses(row.runs)
+    # The channels of a row's cells are alike, but parts of a row may make other claims.
+    remarks += [claim_words(scenario) for scenario, _ in group]
     worst = next((state for state in ("failed", "out of budget") if state in states), "")
     return ReportLine(
         cells=cells(row, metrics),

@@ -607,11 +607,11 @@ def test_an_upload_with_noise_needs_a_stream() -> None:
 
 @pytest.mark.parametrize(
     ("n", "said"),
-    [(5, "3 shares counted of 5, sigma x 1.29"), (10, "5 shares counted of 10, sigma x 1.41")],
+    [(5, "3 honest shares of 5, and 1.29"), (10, "5 honest shares of 10, and 1.41")],
 )
 def test_the_shares_that_count_and_the_bonus_are_said(n: int, said: str) -> None:
     text = MASKED.describe(terms_of(n), n)
-    assert f"; noise of {said} with everybody present" in text
+    assert f"; the noise is sized for {said} times as large with everybody present" in text
     assert "updates clipped to norm 1, resolution" in text
     assert "rotated" in MASKED.describe(terms_of(n, ring=16), n)
 

@@ -61,6 +61,18 @@ def test_a_fact_makes_its_sentence_and_its_absence_does_not(ground: Ground, sent
     assert sentence not in of(GROUND)
 
 
+def test_epsilon_of_clients_is_not_called_that_of_records() -> None:
+    grouped = with_scenario(data={"grouped": True})
+    whole = replace(grouped, metrics=checked_metrics({**METRICS, "unit": "client"}))
+    assert "Epsilon is for everything that one client trains on, over this version" in of(whole)
+    assert "Somebody with records at several clients is protected less." in of(whole)
+    assert "one record" not in of(whole)
+    assert "groups" not in of(whole)
+    single = with_metrics(unit="example")
+    assert "Epsilon is for one record, over this version and all before it" in of(single)
+    assert "Somebody with several records is protected less." in of(single)
+
+
 def test_few_test_records_are_named_at_their_site() -> None:
     assert "Only 99 test records at b" in of(GROUND)
     assert "test records at a" not in of(GROUND)
