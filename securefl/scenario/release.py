@@ -14,8 +14,7 @@ from securefl.scenario.tables import Privacy
 
 # Digits of a calibrated multiplier. Every party computes it for itself, and all have to agree.
 DIGITS = 6
-# So little noise that a channel without room for it has room for none.
-PROBE = 0.01
+PROBE = 0.01  # a multiplier for which every channel has room that has any
 
 
 def common_noise(
