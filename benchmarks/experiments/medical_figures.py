@@ -62,14 +62,14 @@ def main() -> int:
         RESULTS,
         lambda levels: float(levels["privacy.epsilon"]) if "privacy.epsilon" in levels else None,
     )
-    draw_bars(FIGURES / "medical-privacy.svg", privacy, across="epsilon", upwards="AUC")
+    draw_bars(FIGURES / "noise-places.svg", privacy, across="epsilon", upwards="AUC")
     hospitals = panels_of(
         "number-of-hospitals",
         RESULTS,
         lambda levels: float(levels["hospitals"]) if "hospitals" in levels else None,
     )
     draw_bars(
-        FIGURES / "number-of-hospitals.svg",
+        FIGURES / "noise-hospitals.svg",
         with_one_hospital(hospitals),
         across="hospitals",
         upwards="AUC",

@@ -21,11 +21,11 @@ def place_words(scenario: Scenario, pasts: Sequence[Past] = (NO_PAST,)) -> Itera
     if not facts.has_common_noise:
         return
     noise = common_noise(scenario, facts.release, facts.trainings, pasts)
-    counted = "opened sum"
+    counted = " that is opened"
     if facts.n_min is not None:
-        counted = f"sum, for {facts.n_min} honest shares of {facts.invited} clients"
+        counted = f", for {facts.n_min} honest shares of {facts.invited} clients"
     yield (
-        f"noise: multiplier {noise:g} of each {counted}; "
+        f"noise: multiplier {noise:g} of each sum{counted}; "
         f"{adversary_words(place_of(scenario), facts.channel)}"
     )
 

@@ -148,7 +148,7 @@ def test_validate_names_the_noise_that_the_run_adds_on_top_of_earlier_ones(
         if entry["event"]
     }
     assert isinstance(event, SampledGaussian)
-    assert f"noise: multiplier {event.noise_multiplier:g} of each opened sum" in said
+    assert f"noise: multiplier {event.noise_multiplier:g} of each sum that is opened" in said
     (tmp_path / "alone.toml").write_text(text_of("central", 5.0))
     alone = call("validate", "alone.toml", cwd=tmp_path).stdout
     assert f"noise: multiplier {event.noise_multiplier:g} of" not in alone
