@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from securefl.channels.masking import upload
+from securefl.channels.masking import shamir, upload
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.build import MASKED, masked_sides
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.noise import SumNoise
+from securefl.channels.masking.replies import MaskedInput, RevealedShares
 from securefl.channels.masking.rotation import Rotation
+from securefl.channels.masking.round_secrets import self_mask_key
+from securefl.channels.masking.stream import add_masks
 from securefl.channels.masking.terms import masked_terms
 from securefl.channels.protocol import ClientUpdate, Plan, View
 from securefl.errors import ProtocolError, RoundAbandoned
@@ -26,8 +29,10 @@ from securefl.privacy.noise.discrete import discrete_gaussian
 from securefl.privacy.noise.shares import NoiseShares
 from securefl.rng import Keystream, seeded_keystream, system_keystream
 from tests.channels.masking.parties import HASH, SESSION, Session, identity
+from tests.channels.masking.puppeteer import opened as opened_packet
 from tests.channels.masking.test_survivors import lowered
 from tests.privacy.test_gaussian import variance_is_right
+from tests.values import present
 
 D = 20_000
 CLIENT = NoiseShares(sensitivity=1.0, length=1.0, noise_multiplier=2.0)
@@ -270,14 +275,44 @@ def test_a_set_up_must_leave_enough_for_the_counted_shares_of_every_block() -> N
     assert terms_of(130, d=4).least_members() == max(68, terms_of(130, d=4).fewest(130))
 
 
-def test_false_reports_of_survivors_change_nothing_that_is_booked() -> None:
-    # The event is a constant of the terms: it is the same before the round and after it.
-    terms = terms_of(10, d=4)
-    assert MASKED.release is not None
-    before = MASKED.release(terms)
-    opened(Session(terms))
-    opened(Session(terms), silent=dict.fromkeys((8, 9), 3))
-    assert MASKED.release(terms) == before == noise_of(terms).event
+def test_a_server_that_reports_more_survivors_than_it_adds_up_opens_no_smaller_sum() -> None:
+    # The clients consent to five survivors and reveal all five seeds. The server takes the self
+    # masks off three uploads: their noise would be less than promised, but pair masks cover them.
+    terms = terms_of(5, d=1000)
+    session = Session(terms)
+    session.begin(0)
+    session.updates = updates(terms)
+    session.until(3)
+    words: dict[int, NDArray[Any]] = {}
+    for client, packet in session.answers().items():
+        upload_of = MaskedInput.from_bytes(memoryview(packet)[:-16], m=1000, word=terms.code.word)
+        words[client] = upload_of.words.copy()
+        assert session.server.absorb(client, packet)
+    session.server.close_stage()
+    session.stage()
+    advertised = {client: present(session.clients[client]._state).own for client in words}
+    revealed = {
+        client: RevealedShares.from_bytes(opened_packet(packet, client, terms), most=5)
+        for client, packet in session.answers().items()
+    }
+
+    def left_over(members: tuple[int, ...]) -> NDArray[np.float64]:
+        """The sum of some uploads without their self masks, as signed words."""
+        total = np.zeros(1000, dtype=terms.code.word)
+        for client in members:
+            total += words[client]
+            shares = {1 + holder: share.seeds[client] for holder, share in revealed.items()}
+            seed = present(shamir.reconstruct(dict(list(shares.items())[:4])))
+            add_masks(total, minus=[self_mask_key(seed, advertised[client])])
+        return total.view(np.int32).astype(np.float64)
+
+    sigma = noise_of(terms).share
+    assert variance_is_right(left_over((0, 1, 2, 3, 4)), std=math.sqrt(5) * sigma)
+    # Uniform over the ring, and so longer than the noise of all five.
+    uniform = 2.0**32 / math.sqrt(12)
+    assert uniform > 2 * math.sqrt(5) * sigma
+    for members in ((0, 1, 2), (1, 2, 3, 4), (0,)):
+        assert variance_is_right(left_over(members), std=uniform)
 
 
 # What a client refuses
