@@ -2,7 +2,8 @@
 
 Run by `make bench` and `make bench-images`. Every table is made from the committed CSV, so that it
 can be checked without a run: `--tables-only` makes the tables again from there. Studies in
-studies/tuning have a page as well, with the learning rates that they chose for each seed.
+studies/tuning have a page as well, with the learning rates that they chose for each seed, and so
+have those in studies/goals, which measure what a goal asks for and take long.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from securefl.studies.tables import study_tables
 from securefl.studies.tuning import chosen_table
 from securefl.ui.heatmap import heat_map
 
+_STUDIES = Path(__file__).parent / "studies"
 _COLUMNS = (
     "scenario",
     "label",
@@ -89,13 +91,16 @@ def _is_needed(study: Study, row: Mapping[str, str]) -> bool:
 
 
 def study_file(name: str) -> Path:
-    """Returns the file of a shipped study, or of one that chooses learning rates.
+    """Returns the file of a shipped study, or of one that comes with the repository alone.
 
     Raises:
         ScenarioError: there is no such study.
     """
-    tuning = Path(__file__).parent / "studies/tuning" / f"{name}.toml"
-    return tuning if tuning.exists() else find_study(name)
+    for folder in ("tuning", "goals"):
+        path = _STUDIES / folder / f"{name}.toml"
+        if path.exists():
+            return path
+    return find_study(name)
 
 
 def tables_of(name: str, results: Path) -> str:
@@ -123,7 +128,9 @@ def _is_tuning(name: str) -> bool:
 def document(name: str, tables: str) -> str:
     """Returns the page docs/results/<study>.md, with the commands that make it."""
     title, _, rest = tables.partition("\n")
-    study = f"benchmarks/studies/tuning/{name}.toml" if _is_tuning(name) else name
+    path = study_file(name)
+    own = path.is_relative_to(_STUDIES)
+    study = f"benchmarks/studies/{path.relative_to(_STUDIES).as_posix()}" if own else name
     run = f"securefl bench {study} --out runs/{name}"
     publish = "python -m benchmarks.publish"
     return (

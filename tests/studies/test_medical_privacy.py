@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.experiments import medical_figures
 from benchmarks.experiments.medical_figures import panels_of, with_one_hospital
 from benchmarks.experiments.medical_privacy import (
     Judged,
@@ -117,6 +118,17 @@ def test_the_committed_page_is_made_from_the_committed_numbers() -> None:
     rows = read_rows((results / "medical-privacy-images.csv").read_text(encoding="utf-8"))
     assert (results / "medical-privacy-images.md").read_text(encoding="utf-8") == page(rows)
     assert {row.data for row in rows} >= {"BreastMNIST", "PneumoniaMNIST"}
+
+
+def test_the_committed_figures_are_drawn_from_the_committed_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(medical_figures, "RESULTS", ROOT / "docs/results")
+    monkeypatch.setattr(medical_figures, "FIGURES", tmp_path)
+    assert medical_figures.main() == 0
+    for name in ("noise-places.svg", "noise-hospitals.svg"):
+        committed = (ROOT / "docs/figures" / name).read_text(encoding="utf-8")
+        assert (tmp_path / name).read_text(encoding="utf-8") == committed
 
 
 def test_panels_hold_a_place_over_its_numbers_and_a_level_of_the_baseline(tmp_path: Path) -> None:
