@@ -1,6 +1,8 @@
 """Every error a user can meet, each with the exit code that the command line gives it."""
 
+from collections.abc import Mapping
 from decimal import ROUND_CEILING, Context
+from types import MappingProxyType
 
 _ENOUGH_DIGITS = Context(prec=4, rounding=ROUND_CEILING)
 
@@ -68,7 +70,24 @@ class ProtocolError(SecureflError):
 
 
 class RoundAbandoned(SecureflError):
-    """Raised when a round ends without a result; model and server state stay as they were."""
+    """Raised when a round ends without a result; model and server state stay as they were.
+
+    Args:
+        message: one sentence that says why.
+        named: client -> the reason for which it takes no further part in the run.
+        paired: clients of which one is at fault; neither is chosen again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        named: Mapping[int, str] = MappingProxyType({}),
+        paired: tuple[tuple[int, int], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.named = named
+        self.paired = paired
 
 
 class ClientFailure(SecureflError):

@@ -20,11 +20,11 @@ class Kind:
         describe: terms and size of a cohort -> the end of the sentence "the server sees ...".
         threats: party -> what it learns, in words.
         sees: "server", "network" or "client" -> the kinds of its Observations.
-        stages: requests and replies of a round.
+        stages: options -> requests and replies of a round in which nobody is at fault.
         trains_in: the stage in which clients train and send their updates, from 1.
         fewest: terms and size of a cohort -> fewest updates without which a sum is lost; by default
             the scenario's min_cohort.
-        rows: size of a cohort -> rows that a rule gets.
+        rows: size of a cohort, options -> rows that a rule gets.
         min_cohort: options -> fewest updates of a round, where the scenario names no number.
         options: keys of the table [channel] that it takes, with their defaults.
         set_up: whether a session begins with a set-up, which a client can miss.
@@ -43,8 +43,8 @@ class Kind:
     describe: Callable[[Any, int], str]
     threats: Mapping[str, str]
     sees: Mapping[str, tuple[Seen, ...]]
-    stages: int
-    rows: Callable[[int], int]
+    stages: Callable[..., int]
+    rows: Callable[..., int]
     min_cohort: Callable[..., int]
     trains_in: int = 1
     fewest: Callable[[Any, int], int] | None = None
@@ -66,4 +66,4 @@ class Kind:
     @property
     def shows_every_update(self) -> bool:
         """Whether a rule gets one row a client, and no sum."""
-        return self.rows(2) == 2
+        return self.rows(2) == 2  # with default options

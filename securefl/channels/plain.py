@@ -202,7 +202,7 @@ PLAIN = Kind(
         "network": _SHOWN,
         "client": (Seen.GLOBAL_MODEL, Seen.OWN_UPDATE),
     },
-    stages=1,
-    rows=lambda cohort: cohort,
+    stages=lambda **options: 1,
+    rows=lambda cohort, **options: cohort,
     min_cohort=lambda **options: 1,
 )

@@ -1,10 +1,12 @@
 """The protocol of every channel: its values, its two sides, and what they are built from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from securefl.privacy.events import PrivacyEvent
@@ -35,6 +37,12 @@ class Seen(StrEnum):
     ENCRYPTED_UPDATE = "encrypted update"
     ENCRYPTED_SUM = "encrypted sum"
     OPENED_SUM = "opened sum"  # by a client that holds the key
+    # Of a masked round in which a rule chooses the clients of the sum by their sketches.
+    SKETCH_SHARES = "sealed shares of sketches"
+    ACCEPTANCES = "signed acceptances of dealings"
+    DISTANCE_SHARES = "shares of squared distances"
+    DISTANCES = "squared distances between updates"
+    CHOSEN_CLIENTS = "clients chosen for the sum"
     # Of counts about the records that judge models, between sites.
     CLEAR_COUNTS = "counts in the clear"
     MASKED_COUNTS = "masked counts"
@@ -75,12 +83,18 @@ class View:
         members: the clients behind each row.
         model_name: names the next model, where its weights are secret from the server; empty where
             the hash of the weights is the name.
+        left_out: clients whose updates arrived, and that the channel's own rule did not choose.
+        named: client -> the reason for which the channel lets it take no further part in the run.
+        paired: clients of which one is at fault in this round.
     """
 
     rows: Tensor
     weights: Tensor
     members: tuple[tuple[int, ...], ...]
     model_name: bytes = b""
+    left_out: tuple[int, ...] = ()
+    named: Mapping[int, str] = field(default_factory=dict)
+    paired: tuple[tuple[int, int], ...] = ()
 
     @property
     def clients(self) -> tuple[int, ...]:
@@ -190,6 +204,40 @@ class ChannelServer(Protocol):
         """
 
 
+# Squared distances (m, m) between updates, and how many of them may be corrupt -> weights (m,).
+Choose = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Lie:
+    """How a simulated client lies about the sketch of its update.
+
+    Args:
+        factor: it deals its sketch times this.
+        hide: whether it puts the difference into the mask that it shares with one other client.
+    """
+
+    factor: float
+    hide: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a masked channel needs in order to choose the clients of its sum.
+
+    Args:
+        choose: of a rule that goes by distances.
+        liars: clients that may lie about their updates, f.
+        fewest: liars that are left -> the fewest clients that the rule can choose from.
+        lies: client -> how it lies, in simulation.
+    """
+
+    choose: Choose
+    liars: int
+    fewest: Callable[[int], int]
+    lies: Mapping[int, Lie] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Plan:
     """The public constants from which every channel is built.
@@ -208,6 +256,7 @@ class Plan:
         missing: clients that do not answer the session's set-up, if the channel has one.
         noise: what the clients add in shares to each sum; None where they add nothing.
         noise_at_opening: whether opened sums get noise, so that no client may make them jump.
+        selection: by which rule the channel itself chooses clients; None where it chooses none.
     """
 
     session: bytes
@@ -223,6 +272,7 @@ class Plan:
     missing: frozenset[int] = frozenset()
     noise: NoiseShares | None = None
     noise_at_opening: bool = False
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def play_round(federation: Federation, state: State, observer: Observer = UNWATC
         broadcast(federation, state, cohort, log)
         view = exchange(federation, state.round, log)
     except RoundAbandoned as abandoned:
-        log.reason = str(abandoned)
+        log.abandon(abandoned)
     return conclude(federation, state, cohort, view, log, started=started)
 
 
@@ -114,6 +114,7 @@ def conclude(
     log.clock = federation.end_of(state.round)
     if view is not None:
         log.note_lost(cohort, view)
+        log.note_choice(view)
         # The server has seen the next model's name, so the name counts even if its sum is refused.
         after = aggregated(federation, view, replace(state, name=view.model_name), log)
     return written(federation, state, after, cohort, log, started=started)

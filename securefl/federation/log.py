@@ -13,7 +13,7 @@ from securefl.channels.protocol import (
     Seen,
     View,
 )
-from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
+from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError, RoundAbandoned
 from securefl.federation.record import RoundRecord
 from securefl.learning.protocol import Metrics
 
@@ -51,6 +51,10 @@ class RoundLog:
         survivors: clients whose updates are in the aggregate.
         reason: why the round was abandoned; empty if it was not.
         clock: see `RoundRecord`.
+        left_out: see `RoundRecord`.
+        named: see `RoundRecord`.
+        paired: see `RoundRecord`.
+        rank: see `RoundRecord`.
     """
 
     observer: Observer
@@ -66,6 +70,10 @@ class RoundLog:
     survivors: tuple[int, ...] = ()
     reason: str = ""
     clock: int | None = None
+    left_out: tuple[int, ...] = ()
+    named: Mapping[int, str] = field(default_factory=dict)
+    paired: tuple[tuple[int, int], ...] = ()
+    rank: int | None = None
     _headers: list[Header] = field(default_factory=list)
 
     def observe(self, observation: Observation) -> None:
@@ -92,9 +100,22 @@ class RoundLog:
             if isinstance(reason, BudgetExceeded):
                 self.out_of_budget.add(client)
 
+    def abandon(self, abandoned: RoundAbandoned) -> None:
+        """Notes why the round has no result, and who was found lying."""
+        self.reason = str(abandoned)
+        self.named = abandoned.named
+        self.paired = abandoned.paired
+
+    def note_choice(self, view: View) -> None:
+        """Notes the clients that the channel did not choose, and those that it found lying."""
+        self.left_out = view.left_out
+        self.named = view.named
+        self.paired = view.paired
+
     def note_lost(self, cohort: tuple[int, ...], view: View) -> None:
         """Notes clients that answered and are in no row: a channel may lose a whole block."""
-        for client in set(cohort) - set(view.clients) - set(self.absent):
+        counted = {*view.clients, *view.left_out, *view.named}
+        for client in set(cohort) - counted - set(self.absent):
             self.absent[client] = "lost with its block, of which too few were left"
 
     @property
@@ -137,4 +158,8 @@ class RoundLog:
             worst=None if quality is None else quality.worst,
             consensus=None if quality is None else quality.consensus,
             clock=self.clock,
+            left_out=self.left_out,
+            named=self.named,
+            paired=self.paired,
+            rank=self.rank,
         )

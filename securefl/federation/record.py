@@ -1,7 +1,7 @@
 """The record of a round. It needs no torch, so that reading a run folder starts at once."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 INTERRUPTED = "interrupted before it was complete; its reservations stand"
@@ -42,6 +42,12 @@ class RoundRecord:
             else None.
         clock: the simulated time at the end of the round, in the units of simulate.speed; None
             where there is no such clock.
+        left_out: clients whose updates arrived under masks, and that a rule did not choose.
+        named: client -> why it takes no further part in the run: it was found lying.
+        paired: clients of which one lied in this round.
+        rank: of the matrix of all groups so far, where clients are dealt anew each round. Once it
+            is the number of clients, the means of groups give every client's mean update. None
+            elsewhere.
     """
 
     round: int
@@ -64,6 +70,10 @@ class RoundRecord:
     worst: float | None = None
     consensus: float | None = None
     clock: int | None = None
+    left_out: tuple[int, ...] = ()
+    named: Mapping[int, str] = field(default_factory=dict)
+    paired: tuple[tuple[int, int], ...] = ()
+    rank: int | None = None
 
     def __post_init__(self) -> None:
         if not self.evaluated and (self.accuracy, self.rmse) != (None, None):
@@ -72,12 +82,15 @@ class RoundRecord:
     def to_json(self) -> dict[str, Any]:
         """Returns the line of rounds.jsonl.
 
-        It has evaluated only where the model was not evaluated, and rmse, worst, consensus and
-        clock only where there are some.
+        It has evaluated only where the model was not evaluated, and rmse, worst, consensus, clock,
+        left_out, named, paired and rank only where there are some.
         """
         line = asdict(self)
-        for key in ("rmse", "worst", "consensus", "clock"):
+        for key in ("rmse", "worst", "consensus", "clock", "rank"):
             if line[key] is None:
+                del line[key]
+        for key in ("left_out", "named", "paired"):
+            if not line[key]:
                 del line[key]
         if self.evaluated:
             del line["evaluated"]
@@ -114,6 +127,10 @@ class RoundRecord:
                 worst=_measured(line.get("worst")),
                 consensus=_measured(line.get("consensus")),
                 clock=None if line.get("clock") is None else _integer(line["clock"]),
+                left_out=_clients(line.get("left_out", [])),
+                named=_by_client(line.get("named", {})),
+                paired=_pairs(line.get("paired", [])),
+                rank=None if line.get("rank") is None else _integer(line["rank"]),
             )
         except KeyError as key:
             raise ValueError(f"a round's record has no {key}") from None
@@ -151,6 +168,15 @@ def _clients(value: object) -> tuple[int, ...]:
     if not isinstance(value, list):
         raise ValueError(f"a round's record has {value!r} for a list of clients")
     return tuple(_integer(client) for client in value)
+
+
+def _pairs(value: object) -> tuple[tuple[int, int], ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"a round's record has {value!r} for a list of pairs")
+    pairs = [_clients(pair) for pair in value]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"a round's record has {value!r} for a list of pairs")
+    return tuple((one, other) for one, other in pairs)
 
 
 def _by_client(value: object) -> dict[int, str]:

@@ -74,7 +74,7 @@ class Facts(Sums):
             self.buffer = self.topology.buffer(topology)
         if self.buffer is not None:
             self.cohort_size = self.invited = self.buffer
-        self.rows = self.channel.rows(self.cohort_size)
+        self.rows = self.channel.rows(self.cohort_size, **self.channel_options)
         self.min_cohort: int = channel.min_cohort or self.channel.min_cohort(**self.channel_options)
 
     @property
@@ -100,7 +100,7 @@ class Facts(Sums):
             vars(region).pop(name, None)
         region.members = tuple(sorted(clients))
         region.cohort_size = region.invited = len(region.members)
-        region.rows = region.channel.rows(region.cohort_size)
+        region.rows = region.channel.rows(region.cohort_size, **region.channel_options)
         return region
 
     # Training.

@@ -182,6 +182,9 @@ class Channel(Section):
     max_weight: Count | None = None
     secrets: Literal["system", "seeded"] | None = None
     reveal_counts: Annotated[bool, Field(strict=True)] | None = None
+    groups: Count | None = None
+    regroup: Literal["never", "each_round"] | None = None
+    sketch: Count | None = None
 
 
 # The keys of [channel] that only some kinds of channels take.

@@ -121,7 +121,7 @@ def _channels() -> Iterator[str]:
     from securefl.scenario import catalog
 
     for name, entry in catalog.CHANNELS.items():
-        yield f"{name:<14} {entry.stages} stage(s) a round"
+        yield f"{name:<14} {entry.stages()} stage(s) a round"
 
 
 def _threats() -> Iterator[str]:

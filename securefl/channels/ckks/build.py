@@ -88,8 +88,8 @@ CKKS = Kind(
         "network": _SHOWN,
         "client": (Seen.GLOBAL_MODEL, Seen.OWN_UPDATE, Seen.OPENED_SUM),
     },
-    stages=2,
-    rows=lambda cohort: 1,
+    stages=lambda **options: 2,
+    rows=lambda cohort, **options: 1,
     options={"clip": 4.0},
     min_cohort=lambda **options: 3,  # of two, each could subtract its own update from the sum
     exact=False,

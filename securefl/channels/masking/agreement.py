@@ -6,7 +6,7 @@ Members agree on it before the session, outside this protocol.
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -23,6 +23,19 @@ from securefl.errors import ProtocolError
 
 MAX_BLOCK = 128  # clients in one sum
 MIN_HONEST = 2  # honest clients in a sum, or it would hide nobody
+
+
+@dataclass(frozen=True)
+class Sketching:
+    """How clients of a sum are chosen by sketches of their updates.
+
+    Args:
+        size: coordinates of a sketch, k.
+        liars: clients that may lie about their updates, f.
+    """
+
+    size: int
+    liars: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,7 @@ class Agreement:
         beacon: the number that the members drew together in the set-up; it deals large cohorts into
             blocks, once a session.
         noise: what every client adds to its update in whole steps; None where they add nothing.
+        sketching: how the clients of the sum are chosen; None where all survivors are in it.
 
     Raises:
         ValueError: an argument is out of its range, or an upload would be too long for its tag.
@@ -68,6 +82,7 @@ class Agreement:
     config: bytes = b""
     beacon: bytes = b""
     noise: SumNoise | None = None
+    sketching: Sketching | None = None
 
     def __post_init__(self) -> None:
         self._check_cohorts()
@@ -160,6 +175,8 @@ class Agreement:
         }
         if self.noise is not None:
             terms["noise"] = self.noise.to_json()
+        if self.sketching is not None:
+            terms["sketching"] = [self.sketching.size, self.sketching.liars]
         return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
 
     # In a simulation all members share these terms, and ask about the same cohort.
@@ -257,34 +274,3 @@ def threshold_for(invited: int, *, corrupt: int) -> int:
 def blocks_for(clients: int) -> int:
     """Returns how many blocks this many clients take."""
     return -(-clients // MAX_BLOCK)
-
-
-def digest_of_clients(clients: tuple[int, ...]) -> bytes:
-    """Returns SHA-256 of a list of ids."""
-    ids = b"".join(struct.pack("<I", client) for client in clients)
-    return hashlib.sha256(ids).digest()
-
-
-def statement_of(
-    advertisements: Iterable[bytes],
-    *,
-    sharing: tuple[int, ...],
-    survivors: tuple[int, ...],
-    model_hash: bytes,
-) -> bytes:
-    """Returns the digest that survivors sign in the consistency round.
-
-    It covers every fact about which a server could tell clients different stories: all keys, the
-    clients that shared, the clients whose updates are in the sum, and the model.
-
-    Args:
-        advertisements: the signed advertisements of all clients that answered, ascending by client.
-        sharing: clients between which masks were laid, ascending.
-        survivors: clients whose masked inputs are in the sum, ascending.
-        model_hash: 32 bytes, of the model that was trained on.
-
-    Source: Bonawitz et al., CCS 2017, figure 4, round 3, extended by keys and model.
-    """
-    keys = hashlib.sha256(b"".join(advertisements)).digest()
-    sets = digest_of_clients(sharing) + digest_of_clients(survivors)
-    return hashlib.sha256(b"securefl masking 1, statement" + keys + sets + model_hash).digest()

@@ -8,8 +8,9 @@ import hashlib
 import struct
 from dataclasses import replace
 
-from securefl.channels.masking.agreement import Agreement, digest_of_clients
+from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.setup_messages import SECRET_BYTES, SetupReply
+from securefl.channels.masking.statement import digest_of_clients
 from securefl.channels.masking.wire import Named, Table, pack_table
 from securefl.errors import ProtocolError
 

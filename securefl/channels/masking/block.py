@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securefl.channels.masking import shamir
-from securefl.channels.masking.agreement import Agreement, digest_of_clients, statement_of
+from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.keys import RoundKey, is_reduced
 from securefl.channels.masking.opening import decoded
 from securefl.channels.masking.replies import (
@@ -26,6 +26,7 @@ from securefl.channels.masking.replies import (
 )
 from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
 from securefl.channels.masking.round_secrets import possession, upload_key
+from securefl.channels.masking.statement import digest_of_clients, statement_of
 from securefl.channels.masking.stream import add_words
 from securefl.channels.masking.unmasking import Reconstruction, remove_masks
 from securefl.channels.protocol import Packet, Seen

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securefl.channels.apart import Apart, Membership, Options, SetUp
 from securefl.channels.kind import Kind
 from securefl.channels.masking.agreement import MAX_BLOCK, MIN_HONEST, Agreement, blocks_for
-from securefl.channels.masking.block import UPLOAD_STAGE
+from securefl.channels.masking.block import STAGES, UPLOAD_STAGE
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
@@ -244,16 +244,19 @@ MASKED = Kind(
         "network": _SHOWN,
         "client": (Seen.GLOBAL_MODEL, Seen.OWN_UPDATE),
     },
-    stages=5,
+    stages=lambda **options: 8 if options.get("sketch") else STAGES,
     trains_in=UPLOAD_STAGE,
     fewest=_fewest,
-    rows=lambda cohort: 1,
+    rows=lambda cohort, **options: options.get("groups") or 1,
     options={
         "ring": 32,
         "clip": 4.0,
         "rounding": "stochastic",
         "corrupt": 1,
         "secrets": "system",
+        "groups": None,
+        "regroup": None,
+        "sketch": None,
     },
     min_cohort=lambda *, corrupt, **options: corrupt + MIN_HONEST,
     set_up=True,

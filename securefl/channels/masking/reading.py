@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from securefl.channels.masking.agreement import Agreement, digest_of_clients
+from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.beacon import digest_of, opened_secret, with_beacon
 from securefl.channels.masking.keys import open_signed
 from securefl.channels.masking.replies import Advertisement, Consent
@@ -23,6 +23,7 @@ from securefl.channels.masking.requests import (
 )
 from securefl.channels.masking.setup_messages import REVEAL_BYTES, SetupReply, SetupTable
 from securefl.channels.masking.shared import Kept
+from securefl.channels.masking.statement import digest_of_clients
 from securefl.channels.masking.wire import Table
 from securefl.channels.messages import kind_of
 from securefl.errors import ProtocolError

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from securefl.channels.masking.agreement import Agreement, digest_of_clients, statement_of
+from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.keys import Identity
 from securefl.channels.masking.reading import RoundReader
 from securefl.channels.masking.replies import Consent, RevealedShares, SealedShares
@@ -25,6 +25,7 @@ from securefl.channels.masking.requests import (
 from securefl.channels.masking.round_secrets import RoundSecrets, share_commitments
 from securefl.channels.masking.round_state import CONSENTED, READY, SHARED, RoundState
 from securefl.channels.masking.shamir import SHARE_BYTES
+from securefl.channels.masking.statement import digest_of_clients, statement_of
 from securefl.errors import ProtocolError
 
 

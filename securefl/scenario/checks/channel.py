@@ -79,7 +79,8 @@ def _check_keys(declared: Declaration, facts: Facts) -> None:
 
 def _check_failures(declared: Declaration, facts: Facts) -> None:
     """Checks that simulated failures happen to clients, rounds and stages that exist."""
-    simulate, kind, stages = declared.simulate, declared.channel.kind, facts.channel.stages
+    simulate, kind = declared.simulate, declared.channel.kind
+    stages = facts.channel.stages(**facts.channel_options)
     for client in _clients_of(simulate):
         if client >= facts.clients:
             raise ScenarioError(f"simulate: there is no client {client} among {facts.clients}")

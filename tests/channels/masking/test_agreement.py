@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from securefl.channels.masking.agreement import (
     MAX_BLOCK,
     Agreement,
-    digest_of_clients,
-    statement_of,
 )
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.long_integers import LongIntegers
 from securefl.channels.masking.noise import SumNoise
+from securefl.channels.masking.statement import digest_of_clients, statement_of
 from securefl.errors import ProtocolError
 from securefl.privacy.events import DiscreteGaussianSum
 from tests.channels.masking.parties import agreement, identity

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from securefl.channels.masking.agreement import digest_of_clients
 from securefl.channels.masking.keys import RoundKey, tag
 from securefl.channels.masking.replies import (
     Advertisement,
@@ -20,6 +19,7 @@ from securefl.channels.masking.requests import (
 from securefl.channels.masking.round_secrets import (
     self_mask_key,
 )
+from securefl.channels.masking.statement import digest_of_clients
 from securefl.errors import ProtocolError
 from tests.channels.masking.parties import (
     HASH,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from securefl.channels.masking.agreement import Agreement, digest_of_clients
+from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.replies import (
@@ -30,6 +30,7 @@ from securefl.channels.masking.round_secrets import (
     RoundSecrets,
 )
 from securefl.channels.masking.server import MaskedServer
+from securefl.channels.masking.statement import digest_of_clients
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.errors import ProtocolError
 from securefl.rng import system_keystream
