@@ -11,7 +11,18 @@ from securefl.scenario.scenario import Scenario, load_scenario, parse_scenario
 from tests.scenario.texts import AS_BUILT, DIGITS, HEART, NOT_DEALT, PLAIN_STEPS, SGD, refusal
 
 NOT_MASKED = dict.fromkeys(
-    ("ring", "clip", "rounding", "corrupt", "max_weight", "secrets", "reveal_counts")
+    (
+        "ring",
+        "clip",
+        "rounding",
+        "corrupt",
+        "max_weight",
+        "secrets",
+        "reveal_counts",
+        "groups",
+        "regroup",
+        "sketch",
+    )
 )
 
 
