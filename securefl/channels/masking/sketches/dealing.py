@@ -20,12 +20,12 @@ import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import mul
 
 from securefl.channels.masking.sketches.field import (
     ELEMENT_BYTES,
     MAX_POINT,
     P,
+    dot,
     expanded,
     packed,
     random_elements,
@@ -89,8 +89,8 @@ def context_of(label: bytes, *, session: bytes, round: int, uploads: bytes) -> b
 
 
 def share_bytes(values: int, zeros: int) -> int:
-    """Returns the bytes of one holder's share vector: values, blind, zeros and their blind."""
-    return ELEMENT_BYTES * (values + 1 + (zeros + 1 if zeros else 0))
+    """Returns the bytes of a share vector: values and blind, zeros and blind, a random salt."""
+    return ELEMENT_BYTES * (values + 1 + (zeros + 1 if zeros else 0) + 1)
 
 
 def proof_bytes(degree: int, zeros: int) -> int:
@@ -129,9 +129,10 @@ def deal(
     if zeros:
         of_zeros.append([0, *random_elements(2 * degree)])
     polynomials = of_values + of_zeros
+    salts = random_elements(len(points))
     shares = {
-        holder: packed([value_at(polynomial, point) for polynomial in polynomials])
-        for holder, point in points.items()
+        holder: packed([*[value_at(polynomial, point) for polynomial in polynomials], salt])
+        for (holder, point), salt in zip(points.items(), salts, strict=True)
     }
     table = {
         holder: _entry(share, context=context, sender=sender, holder=holder)
@@ -191,7 +192,7 @@ def check_dealing(
         table, context=context, sender=sender, values=values, zeros=zeros, degree=degree
     )
     of_values = elements[: values + 1]
-    of_zeros = elements[values + 1 :]
+    of_zeros = elements[values + 1 : -1]
     if not _fits(of_values, challenge[:values], coefficients[: degree + 1], point):
         return None
     # The proof has no room for a constant: combinations of zeros vanish at 0.
@@ -226,7 +227,11 @@ def _polynomials(constants: Sequence[int], degree: int) -> list[list[int]]:
 
 
 def _entry(share: bytes, *, context: bytes, sender: int, holder: int) -> bytes:
-    """Returns the hash of one holder's shares. Their random blind keeps it from being guessed."""
+    """Returns the hash of one holder's share vector.
+
+    The salt hides it. Without one, whoever holds `degree` shares could confirm a guess of all
+    values: guess and proof give every other share, and that of the blind.
+    """
     return hashlib.sha256(_DEALT + context + struct.pack("<II", sender, holder) + share).digest()
 
 
@@ -243,12 +248,11 @@ def _challenge(
 def _combined(polynomials: list[list[int]], challenge: Sequence[int]) -> list[int]:
     """Returns the combination of polynomials plus the last of them, the blind."""
     weights = [*challenge, 1]
-    return [sum(map(mul, weights, terms)) % P for terms in zip(*polynomials, strict=True)]
+    return [dot(weights, terms) for terms in zip(*polynomials, strict=True)]
 
 
 def _fits(
     elements: Sequence[int], challenge: Sequence[int], coefficients: Sequence[int], point: int
 ) -> bool:
     """Whether the combination of shares lies on the polynomial; the last share is the blind's."""
-    combination = sum(map(mul, challenge, elements)) + elements[-1]
-    return combination % P == value_at(coefficients, point)
+    return dot([*challenge, 1], elements) == value_at(coefficients, point)

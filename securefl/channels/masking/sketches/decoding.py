@@ -5,10 +5,15 @@ Source: Gao, "A new algorithm for decoding Reed-Solomon codes", 2003, algorithm 
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from operator import mul
 from typing import NamedTuple
 
-from securefl.channels.masking.sketches.field import MAX_POINT, P, random_elements, value_at
+from securefl.channels.masking.sketches.field import (
+    MAX_POINT,
+    P,
+    dot,
+    random_elements,
+    value_at,
+)
 
 
 class Decoded(NamedTuple):
@@ -109,7 +114,7 @@ def solved_columns(values: Mapping[int, Sequence[int]], *, degree: int, errors: 
         raise ValueError("every point must have as many columns as the others")
     count = max(widths, default=0)
     mixing = random_elements(count)
-    mixed = {x: sum(map(mul, mixing, row)) % P for x, row in values.items()}
+    mixed = {x: dot(mixing, row) for x, row in values.items()}
     combination = decoded(mixed, degree=degree, errors=errors)
     if combination is None:
         return _one_by_one(values, range(count), degree=degree, errors=errors)
@@ -117,8 +122,8 @@ def solved_columns(values: Mapping[int, Sequence[int]], *, degree: int, errors: 
     weights = _at_zero(right[: degree + 1])
     parities = _parities(right, degree)
     columns = list(zip(*(values[x] for x in right), strict=True))
-    constants: list[int | None] = [sum(map(mul, weights, column)) % P for column in columns]
-    failing = [i for i, column in enumerate(columns) if sum(map(mul, parities, column)) % P]
+    constants: list[int | None] = [dot(weights, column) for column in columns]
+    failing = [i for i, column in enumerate(columns) if dot(parities, column)]
     alone = _one_by_one(values, failing, degree=degree, errors=errors)
     for i, constant in zip(failing, alone.constants, strict=True):
         constants[i] = constant

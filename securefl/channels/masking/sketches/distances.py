@@ -10,12 +10,11 @@ Source: multiplication of shares as in Ben-Or, Goldwasser and Wigderson, STOC 19
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
-from operator import mul
 from typing import NamedTuple
 
 from securefl.channels.masking.sketches.dealing import Shares
 from securefl.channels.masking.sketches.decoding import solved_columns
-from securefl.channels.masking.sketches.field import P
+from securefl.channels.masking.sketches.field import P, dot
 
 Pair = tuple[int, int]
 
@@ -53,11 +52,11 @@ def pair_values(
     """
     _check_own(own, clients)
     position = {client: i for i, client in enumerate(clients)}
-    norms = {i: sum(map(mul, shares.values, shares.values)) % P for i, shares in own.items()}
+    norms = {i: dot(shares.values, shares.values) for i, shares in own.items()}
     values = {}
     for i, j in combinations(sorted(own), 2):
         # |w_j s_i - w_i s_j|^2 with one product a coordinate.
-        product = sum(map(mul, own[i].values, own[j].values))
+        product = dot(own[i].values, own[j].values)
         w_i = weights[i]
         w_j = weights[j]
         distance = w_j * w_j * norms[i] + w_i * w_i * norms[j] - 2 * w_i * w_j * product

