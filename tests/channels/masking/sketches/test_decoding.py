@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -165,7 +165,7 @@ def test_one_liar_more_than_the_bound_is_noticed_unless_all_collude() -> None:
 # Many columns
 
 
-def columns_of(polynomials: list[tuple[int, ...]], points: range) -> dict[int, list[int]]:
+def columns_of(polynomials: Sequence[tuple[int, ...]], points: range) -> dict[int, list[int]]:
     return {x: [value_at(polynomial, x) for polynomial in polynomials] for x in points}
 
 
@@ -178,7 +178,7 @@ def test_columns_are_decoded_with_two_liars_in_different_columns() -> None:
     values[5] = [1, 2, 3, 4, 5]
     result = solved_columns(values, degree=1, errors=2)
     assert result == ([3, P - 4, 0, 2**100, 9], frozenset({2, 5}))
-    assert decoded_columns(values, degree=1, errors=2) == result.constants
+    assert decoded_columns(values, degree=1, errors=2) == [3, P - 4, 0, 2**100, 9]
 
 
 @deterministic

@@ -378,8 +378,8 @@ def test_other_sketches_with_the_same_distances_explain_every_byte_that_is_seen(
     zeros = group.columns_of_zeros
     target = [(a - b) % P for a, b in zip(shown, now, strict=True)]
     changes = solution(list(zeros.values()), target)
-    for (i, place), change in zip(zeros, changes, strict=True):
-        others[i][place] = (others[i][place] + change) % P
+    for (i, place), added in zip(zeros, changes, strict=True):
+        others[i][place] = (others[i][place] + added) % P
     again = group.everything({i: group.dealt(mirrored[i], others[i]) for i in group.clients})
     assert again == shown
     assert all(others[i] != draws[i] for i in group.honest)
