@@ -294,6 +294,10 @@ def test_a_table_without_this_holder_or_with_a_bad_entry_is_rejected() -> None:
     assert check(dealt, table={**dealt.table, 8: dealt.table[9]}) is None
     assert check(dealt, table={**dealt.table, 9: b"short"}) is None
     assert check(dealt, table={**dealt.table, 40: bytes(32)}) is None  # another challenge
+    # Two rows written as one have the same bytes, and would have the same challenge.
+    joined = {**dealt.table, 3: dealt.table[3] + struct.pack("<I", 5) + dealt.table[5]}
+    del joined[5]
+    assert check(dealt, table=joined) is None
 
 
 def test_garbage_of_the_right_lengths_is_rejected_and_raises_nothing() -> None:

@@ -69,6 +69,13 @@ def test_a_polynomial_of_a_lower_degree_is_filled_up_with_zeros() -> None:
     assert decoded(values, degree=3, errors=2) == (4, (4, 2, 0, 0), frozenset({3}))
 
 
+def test_values_on_a_polynomial_of_a_higher_degree_are_on_none_of_the_degree() -> None:
+    cubic = {x: 7 + x**3 for x in range(1, 8)}
+    assert decoded(cubic, degree=2, errors=2) is None
+    assert decoded(cubic, degree=3, errors=1) == (7, (7, 0, 0, 1), frozenset())
+    assert decoded({x: x for x in range(1, 4)}, degree=0, errors=1) is None
+
+
 def test_values_are_read_modulo_the_prime_and_points_in_any_order() -> None:
     # The line 7 - x is 0 at 7, 5 at 2, -24 at 31, 4 at 3 and -1 at 8.
     values = {7: P, 2: 5 + P, 31: 2 * P - 24, 3: 9, 2**31 - 1: 8 - 2**31, 8: -1}
@@ -240,7 +247,10 @@ def test_liars_are_found_once_for_all_columns(monkeypatch: pytest.MonkeyPatch) -
     nearest_polynomial = decoding._nearest
     monkeypatch.setattr(decoding, "_nearest", counted)
     values = columns_of(LINES * 20, range(1, 8))
-    values[3] = values[6] = [5] * 100
+    values[3] = [5] * 100
+    # Two errors that would cancel in a plain sum of the columns.
+    values[6][0] += 1
+    values[6][1] -= 1
     assert decoded_columns(values, degree=1, errors=2) == [3, P - 4, 0, 2**100, 9] * 20
     assert len(calls) == 1
 
