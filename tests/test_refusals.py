@@ -40,6 +40,7 @@ SERVER_SIDE = {
     "channels/masking/server.py",
     "channels/masking/block.py",
     "channels/masking/unmasking.py",
+    "channels/masking/sketches/decoding.py",
     "learning/steps.py",
     "learning/evaluate.py",
 }

@@ -92,6 +92,18 @@ def test_a_holder_answers_for_the_pairs_that_it_accepts_both_of() -> None:
     assert pair_values({}, EQUAL, ()) == {}
 
 
+def test_no_dealer_has_a_part_in_the_distance_of_two_others() -> None:
+    # Whatever a third client deals, blinds included, cannot move it.
+    generator = random.Random(11)
+    holdings = GROUP.holdings({i: GROUP.dealing([1, 2, 3], i) for i in GROUP.clients})
+    own = holdings[7]
+    before = pair_values(own, EQUAL, GROUP.clients)
+    forged = Shares([5] * 3, [generator.randrange(P) for _ in range(8)])
+    after = pair_values({**own, 11: forged}, EQUAL, GROUP.clients)
+    for pair, value in before.items():
+        assert (after[pair] == value) == (11 not in pair)
+
+
 def test_distances_worked_by_hand_come_out_of_lines() -> None:
     # Degree 2, one liar, two pairs: 25 + 3 x + x^2 and 4 - x, at five points; point 4 lies.
     values = {
