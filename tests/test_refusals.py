@@ -36,11 +36,11 @@ CLIENT_SIDE = (
 )
 SERVER_SIDE = {
     "channels/rows.py",
+    "channels/masking/sketches/decoding.py",
     "channels/ckks/server.py",
     "channels/masking/server.py",
     "channels/masking/block.py",
     "channels/masking/unmasking.py",
-    "channels/masking/sketches/decoding.py",
     "learning/steps.py",
     "learning/evaluate.py",
 }
