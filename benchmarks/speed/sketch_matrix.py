@@ -53,8 +53,17 @@ def sketched(words: int, size: int, masks: int) -> Sketched:
     calls = (sketch, sketches_of_masks, streams)
     # In turn, so that a slow moment of the machine hits all of them.
     turns = [[cpu_seconds(call) for call in calls] for _ in range(REPEATS)]
-    seconds = [statistics.median(times) for times in zip(*turns, strict=True)]
-    return Sketched(words, size, masks, *seconds, peak_bytes(sketch), peak_bytes(sketches_of_masks))
+    sketch_s, masks_s, streams_s = (statistics.median(times) for times in zip(*turns, strict=True))
+    return Sketched(
+        words=words,
+        size=size,
+        masks=masks,
+        sketch_s=sketch_s,
+        masks_s=masks_s,
+        streams_s=streams_s,
+        sketch_bytes=peak_bytes(sketch),
+        masks_bytes=peak_bytes(sketches_of_masks),
+    )
 
 
 def peak_bytes(call: Callable[[], object]) -> int:

@@ -131,22 +131,43 @@ def test_a_matrix_with_fewer_columns_is_the_beginning_of_one_with_more() -> None
 # ---- exactness ----
 
 
-@pytest.mark.parametrize("entries_per_block", [1, 1000, 65_536, 4_194_304])
+@pytest.mark.parametrize("multiplications", [1, 5000, 262_144, 4_194_304])
 def test_the_order_of_additions_does_not_change_a_sketch(
-    entries_per_block: int, monkeypatch: pytest.MonkeyPatch
+    multiplications: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Another number of threads changes the order, too.
-    words = random_words(1, 9000)
-    expected = Matrix(SEED, size=21, d=9000).sketch(words)
-    monkeypatch.setattr(matrix, "_ENTRIES_PER_BLOCK", entries_per_block)
-    assert np.array_equal(Matrix(SEED, size=21, d=9000).sketch(words), expected)
+    updates = [random_words(number, 9000) for number in range(3)]
+    expected = Matrix(SEED, size=21, d=9000).sketches(updates)
+    monkeypatch.setattr(matrix, "_ENTRIES_PER_BLOCK", multiplications)
+    monkeypatch.setattr(matrix, "_MULTIPLICATIONS", 3 * multiplications)
+    assert np.array_equal(Matrix(SEED, size=21, d=9000).sketches(updates), expected)
+
+
+def test_no_product_is_so_large_that_it_is_spread_over_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes = []
+
+    class Watched(matrix._Columns):
+        def take(self, count: int) -> NDArray[np.float64]:
+            columns = super().take(count)
+            shapes.append(columns.shape)
+            return columns
+
+    monkeypatch.setattr(matrix, "_Columns", Watched)
+    Matrix(SEED, size=64, d=5000).sketches_of_masks([nonce(number) for number in range(20)])
+    columns, size = max(shapes)
+    assert 250_000 < 20 * columns * size <= 4 * 65_536
+    assert sum(count for count, _ in shapes) == 5000
 
 
 @pytest.mark.parametrize("word", [TOP, TOP - 1, LARGEST])
 def test_the_largest_sums_are_exact(word: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With all entries +1, no partial sum cancels."""
     monkeypatch.setattr(matrix, "_ENTRIES", np.ones((256, 4)))
-    monkeypatch.setattr(matrix, "_ENTRIES_PER_BLOCK", 16 * 65_536)  # a whole chunk in one block
+    # A whole chunk in one block.
+    monkeypatch.setattr(matrix, "_ENTRIES_PER_BLOCK", 16 * 65_536)
+    monkeypatch.setattr(matrix, "_MULTIPLICATIONS", 16 * 65_536)
     d = 200_001
     sketch = Matrix(SEED, size=16, d=d).sketch(words_of(np.full(d, word)))
     assert sketch.tolist() == 16 * [d * word % 2**32]
