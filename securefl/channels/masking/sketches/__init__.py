@@ -1,1 +1,1 @@
-"""Sketches dealt in shares: a rule chooses clients by distances, and one sum of them opens."""
+"""Sketches of updates, dealt in shares: a rule chooses clients before one masked sum opens."""
