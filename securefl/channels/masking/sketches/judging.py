@@ -231,4 +231,6 @@ def _fits(values: Sequence[int | None], residue: NDArray[np.uint32], *, bound: i
     integers = [centred(value) for value in values if value is not None]
     if max(map(abs, integers)) > bound:
         return False
-    return [integer % 2**32 for integer in integers] == residue.tolist()
+    return all(
+        integer % 2**32 == word for integer, word in zip(integers, residue.tolist(), strict=True)
+    )
