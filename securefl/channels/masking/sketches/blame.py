@@ -32,10 +32,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from securefl.channels.masking.keys import TAG_BYTES
 from securefl.channels.masking.sketches.conflicts import Edge
 from securefl.channels.masking.sketches.field import P, dot, expanded
 from securefl.channels.masking.sketches.matrix import Matrix
-from securefl.channels.masking.stream import CHUNK_BYTES, fastest
+from securefl.channels.masking.stream import fastest
 
 _RING_SIZE = 2**32
 _CARRY_BYTES = 10  # of a random multiple of 2^32
@@ -85,8 +86,8 @@ def pair_sketches(matrix: Matrix, keys: Mapping[int, bytes]) -> list[int]:
 
 def _carries(key: bytes, size: int) -> list[int]:
     """Returns integers uniform in [-2^79, 2^79) from a part of the stream that no mask uses."""
-    buffer = bytearray(CHUNK_BYTES)
     length = size * _CARRY_BYTES
+    buffer = bytearray(length + TAG_BYTES)
     fastest()(key)(_CARRY_CHUNK, length, memoryview(buffer))
     parts = (buffer[at : at + _CARRY_BYTES] for at in range(0, length, _CARRY_BYTES))
     return [int.from_bytes(part, "little") - _CARRY_RANGE // 2 for part in parts]
