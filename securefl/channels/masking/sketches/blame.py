@@ -63,7 +63,7 @@ def partners(client: int, chosen: Sequence[int]) -> tuple[int, ...]:
     return tuple(other for other in sorted(chosen) if other != client)
 
 
-def pair_sketches(matrix: Matrix, keys: Mapping[int, bytes]) -> list[int]:
+def pair_sketches(matrix: Matrix, keys: Mapping[int, bytes], *, size: int) -> list[int]:
     """Returns the values that a client deals in stage 9: k integers t_ij for each partner j.
 
     Both ends of a pair get the same integers, |t| <= 2^31 + 2^111.
@@ -71,6 +71,7 @@ def pair_sketches(matrix: Matrix, keys: Mapping[int, bytes]) -> list[int]:
     Args:
         matrix: of the round.
         keys: partner -> the key of the pair mask with it.
+        size: k, the coordinates of a sketch.
 
     Returns:
         partners in ascending order, and for each its k integers.
@@ -79,7 +80,7 @@ def pair_sketches(matrix: Matrix, keys: Mapping[int, bytes]) -> list[int]:
     sketches = matrix.sketches_of_masks(ordered).view(np.int32).tolist()
     values: list[int] = []
     for key, sketch in zip(ordered, sketches, strict=True):
-        carries = _carries(key, len(sketch))
+        carries = _carries(key, size)
         values += [low + _RING_SIZE * carry for low, carry in zip(sketch, carries, strict=True)]
     return values
 

@@ -146,7 +146,7 @@ class Round:
     def dealt_masks(self, client: int, lies: Lies) -> list[int]:
         others = partners(client, self.chosen)
         keys = {other: self.key(client, other) for other in others}
-        values = pair_sketches(self.matrix, keys)
+        values = pair_sketches(self.matrix, keys, size=SIZE)
         dealt: list[int] = []
         for place, other in enumerate(others):
             part = values[place * SIZE : (place + 1) * SIZE]

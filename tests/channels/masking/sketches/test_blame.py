@@ -42,7 +42,7 @@ def carries_by_hand(key: bytes) -> list[int]:
 
 
 def test_a_pair_sketch_is_that_of_the_mask_plus_the_random_multiples_of_both_ends() -> None:
-    values = pair_sketches(matrix(), KEYS)
+    values = pair_sketches(matrix(), KEYS, size=K)
     expected = []
     for key in KEYS.values():
         mask = np.zeros(D, dtype="<u4")
@@ -56,8 +56,8 @@ def test_a_pair_sketch_is_that_of_the_mask_plus_the_random_multiples_of_both_end
 
 def test_pair_sketches_come_in_ascending_order_of_partners() -> None:
     backwards = dict(reversed(KEYS.items()))
-    assert pair_sketches(matrix(), backwards) == pair_sketches(matrix(), KEYS)
-    assert pair_sketches(matrix(), {}) == []
+    assert pair_sketches(matrix(), backwards, size=K) == pair_sketches(matrix(), KEYS, size=K)
+    assert pair_sketches(matrix(), {}, size=K) == []
     assert partners(5, (9, 2, 5)) == (2, 9)
 
 
@@ -67,7 +67,7 @@ def test_random_multiples_are_the_same_for_both_ways_to_make_a_stream(
     found = []
     for path in (by_ctr, by_gcm):
         monkeypatch.setattr("securefl.channels.masking.sketches.blame.fastest", lambda p=path: p)
-        found.append(pair_sketches(matrix(), KEYS))
+        found.append(pair_sketches(matrix(), KEYS, size=K))
     assert found[0] == found[1]
 
 
@@ -151,7 +151,9 @@ def test_blame_works_with_dealings_that_are_proven_and_a_matrix_from_aes(hides: 
         outside = {j: keys[min(i, j), max(i, j)] for j in range(n) if j not in chosen}
         residues[i] = expected_residue(a, upload, client=i, self_mask=own_keys[i], outside=outside)
         sketch = signed(a.sketch(words))
-        pairs = pair_sketches(a, {j: keys[min(i, j), max(i, j)] for j in partners(i, chosen)})
+        pairs = pair_sketches(
+            a, {j: keys[min(i, j), max(i, j)] for j in partners(i, chosen)}, size=K
+        )
         if i == 3:
             sketch[7] += 5
             if hides:

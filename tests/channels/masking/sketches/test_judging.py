@@ -277,6 +277,26 @@ def test_in_a_thousand_rounds_no_honest_client_is_named_and_every_failed_check_f
     assert failed > 80  # of 250: the rounds are not idle
 
 
+def test_no_honest_client_is_named_however_many_are_away() -> None:
+    judged_rounds = 0
+    for seed in range(150):
+        rng = random.Random(seed)
+        c, f = rng.choice([(1, 1), (2, 2), (3, 2)])
+        n = 2 * c + 2 * f + 1
+        liars = set(rng.sample(range(n), k=f))
+        played = Round(range(n), {min(liars), *rng.sample(range(n), k=4)}, degree=c, rng=rng)
+        honest = sorted(set(range(n)) - liars)
+        lies = random_lies(played, liars, set(rng.sample(honest, k=rng.randint(1, f))))
+        try:
+            blame = played.blame(lies, f=f)
+        except RoundAbandoned:
+            continue
+        judged_rounds += 1
+        assert set(blame.named) <= liars
+        assert all(liars.intersection(pair) for pair in blame.pairs)
+    assert judged_rounds > 50
+
+
 def test_liars_that_never_stop_lose_at_most_as_many_rounds_as_they_are() -> None:
     c, f, n = 2, 3, 12
     most_lost = 0
