@@ -127,7 +127,8 @@ class Matrix:
         Raises:
             ValueError: they are not d words of 32 bits.
         """
-        return self.sketches([words])[0]
+        sketch: NDArray[np.uint32] = self.sketches([words])[0]
+        return sketch
 
     def sketches(self, updates: Sequence[NDArray[Any]]) -> NDArray[np.uint32]:
         """Returns the sketches (n, k) of n updates, with one pass over the matrix.
