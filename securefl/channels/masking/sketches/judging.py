@@ -4,7 +4,6 @@
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -117,21 +116,18 @@ def judged(
         for holder, answer in answers.items()
         for dealer in answer.rejected.intersection(dealers)
     }
-    rejecting = Counter(dealer for _, dealer in rejections)
-    overruled = {dealer for dealer, holders in rejecting.items() if holders > f}
     sums, pairs = _opened(answers, dealers, points=points, degree=degree, f=f)
     bound = largest_sum(len(residues) - 1)
     misfits = {i for i, values in sums.items() if not _fits(values, residues[i], bound=bound)}
     different = {pair for pair, values in pairs.items() if values != [0]}
     # Clients that are out anyway take nobody with them.
-    proven = overruled | misfits
-    out = proven | silent
+    out = misfits | silent
     edges = [edge for edge in rejections | different if out.isdisjoint(edge)]
-    conflicts = settled(edges, f=f - len(proven))
+    conflicts = settled(edges, f=f - len(misfits))
     named = {
         **dict.fromkeys(sorted(silent), SILENT),
         **dict.fromkeys(sorted(misfits), MISFIT),
-        **dict.fromkeys(sorted(overruled | conflicts.named), CONTRADICTED),
+        **dict.fromkeys(sorted(conflicts.named), CONTRADICTED),
     }
     return Blame(named, conflicts.pairs)
 

@@ -12,6 +12,7 @@ from securefl.channels.masking.sketches.blame import (
     pair_sketches,
     partners,
 )
+from securefl.channels.masking.sketches.conflicts import MISFIT
 from securefl.channels.masking.sketches.dealing import (
     PAIR_SKETCHES,
     SKETCHES,
@@ -186,6 +187,4 @@ def test_blame_works_with_dealings_that_are_proven_and_a_matrix_from_aes(hides: 
                 held[kind][i] = shares.values
         answers[holder] = opened_shares(held[0], held[1], challenge=b"x" * 32)
     blame = judged(answers, residues, points=points, dealt=chosen, degree=degree, f=f)
-    assert blame == (
-        Blame({}, ((0, 3),)) if hides else Blame({3: "its sketch does not fit its upload"}, ())
-    )
+    assert blame == (Blame({}, ((0, 3),)) if hides else Blame({3: MISFIT}, ()))

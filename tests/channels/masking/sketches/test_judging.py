@@ -123,9 +123,9 @@ def test_a_dealer_that_others_contradict_is_in_a_pair_or_named(rejecting: int, h
         assert a_round().blame(lies, f=F) == Blame({3: CONTRADICTED}, ())
 
 
-def test_a_dealer_that_all_honest_holders_reject_is_named_by_that_alone() -> None:
-    lies = Lies(sketches={3: UNIT}, spoilt={(3, holder) for holder in range(N)})
-    assert a_round().blame(lies, f=F) == Blame({3: CONTRADICTED}, ())
+def test_a_dealer_whose_shares_no_holder_accepts_is_named() -> None:
+    lies = Lies(spoilt={(3, holder) for holder in range(N)})
+    assert a_round().blame(lies, f=F) == Blame({3: MISFIT}, ())
 
 
 def test_false_complaints_cost_the_liar_its_place() -> None:
