@@ -21,9 +21,9 @@ it is drawn, and a difference stays unseen with probability 2^-127.
 **What opens of honest clients.** The combination of two honest clients is 0. Modulo 2^32 the server
 can compute b_i itself. The multiples of 2^32 in b_i would show something of s_i: among three
 clients, the sign of a coordinate in 17 of 24 cases. So both ends of a pair add the same random
-multiple of 2^32 to t_ij. They read it from a part of their mask's stream that no mask uses. Then the b_i show no
-more than their sum, which stage 8 opened, up to a statistical distance of n^2 k / 2^80 for n
-clients.
+multiple of 2^32 to t_ij. They read it from a part of their mask's stream that no mask uses. Then
+the b_i show no more than their sum, which stage 8 opened, up to a statistical distance of
+n^2 k / 2^80 for n clients.
 
 **Never open a pair key to settle a dispute.** A server that claims disputes between one client and
 all others, one by one, would get all masks of that client, and with them its update.
