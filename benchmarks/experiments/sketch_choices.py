@@ -1,8 +1,8 @@
-"""How well rules choose by sketches, and what squared distances say of the clients' class mixes."""
+"""How well rules choose by sketches: next to the same rules on rows, among liars and without."""
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -19,11 +19,10 @@ from benchmarks.experiments.sketch_rounds import (
     Moment,
     apart,
     matrix,
-    mean,
     moments,
     sites,
 )
-from benchmarks.experiments.table import NO_GOAL, Row, percent, plus_minus, show
+from benchmarks.experiments.table import NO_GOAL, Row, percent, show
 from benchmarks.experiments.training import Sgd
 from defenses import dnc_choice, multi_krum_choice
 from securefl.rng import seeded_keystream
@@ -47,8 +46,6 @@ ATTACKS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "IPM": lambda own, known: attacks.inner_product(known, LIARS, scale=0.5),
     "min-max": lambda own, known: attacks.min_max(known, LIARS),
 }
-_RIDGE = 0.1  # of the mean squared length
-_KNOWN_TO_FEW = 4
 
 
 class Agreement(NamedTuple):
@@ -60,28 +57,19 @@ class Agreement(NamedTuple):
 
 
 def rows() -> Iterator[Row]:
-    """Yields the agreement of choices, then what distances say of class mixes."""
+    """Yields how far choices by sketches agree with choices by rows."""
     for deal, alpha in DEALS.items():
         for rule in RULES:
             for attack in ATTACKS:
                 by_seed = [agreements(rule, attack, alpha, seed) for seed in SEEDS]
-                for size in SIZES:
-                    yield _agreement_row(deal, rule, attack, size, by_seed)
-    for deal, alpha in DEALS.items():
-        yield from _mix_rows(deal, alpha)
-
-
-def _agreement_row(
-    deal: str, rule: str, attack: str, size: int, by_seed: list[dict[int, Agreement]]
-) -> Row:
-    found = [agreement[size] for agreement in by_seed]
-    liars = statistics.mean(agreement.liars for agreement in found)
-    by_rows = statistics.mean(agreement.liars_by_rows for agreement in found)
-    measured = (
-        f"{percent([agreement.common for agreement in found])} of the chosen clients are those "
-        f"chosen by rows; liars chosen a round: {liars:.2f}, by rows {by_rows:.2f}"
-    )
-    return Row(f"{rule}, {deal}, {attack}, sketch {size}", NO_GOAL, measured, True)
+                common = ", ".join(
+                    percent([found[size].common for found in by_seed]) for size in SIZES
+                )
+                liars = [statistics.mean(found[size].liars for found in by_seed) for size in SIZES]
+                by_rows = statistics.mean(found[SIZES[0]].liars_by_rows for found in by_seed)
+                counted = ", ".join(f"{mean:.2f}" for mean in liars)
+                measured = f"{common}; liars {counted}, by rows {by_rows:.2f}"
+                yield Row(f"{rule}, {deal}, {attack}", NO_GOAL, measured, True)
 
 
 def agreements(rule: str, attack: str, alpha: float | None, seed: int) -> dict[int, Agreement]:
@@ -113,95 +101,6 @@ def agreements(rule: str, attack: str, alpha: float | None, seed: int) -> dict[i
 def _sent(attack: str, honest: Tensor) -> Tensor:
     lies = ATTACKS[attack](honest[:LIARS].clone(), honest[LIARS:].clone())
     return torch.cat([lies.to(honest.dtype), honest[LIARS:]])
-
-
-class Mix(NamedTuple):
-    """R2 of the clients' class mixes, estimated from squared distances between their updates.
-
-    Attributes:
-        others_known: of each client, from the mixes of all others.
-        few_known: of all clients but four, from the mixes of these four.
-    """
-
-    others_known: float
-    few_known: float
-
-
-def _mix_rows(deal: str, alpha: float | None) -> Iterator[Row]:
-    by_seed = [mixes(alpha, seed) for seed in SEEDS]
-    for size, rounds in by_seed[0]:
-        what = "whole updates" if size is None else f"sketch {size}"
-        others, few = (
-            plus_minus(list(values), digits=2)
-            for values in zip(*(found[size, rounds] for found in by_seed), strict=True)
-        )
-        measured = (
-            f"R2 {others} where the mixes of the other {CLIENTS - 1} are known; "
-            f"{few} where {_KNOWN_TO_FEW} are"
-        )
-        plural = "s" if rounds > 1 else ""
-        title = f"class mixes from distances, {deal}, {what}, {rounds} round{plural}"
-        yield Row(title, NO_GOAL, measured, True)
-
-
-def mixes(alpha: float | None, seed: int) -> dict[tuple[int | None, int], Mix]:
-    """Returns (size of sketches, rounds seen) -> R2; the size is None for whole updates."""
-    dealt = sites(seed, records=RECORDS, alpha=alpha)
-    stream = seeded_keystream(seed, "matrices")
-    tables: dict[int | None, list[NDArray[np.float64]]] = defaultdict(list)
-    for moment in moments(dealt, LOCAL, rounds=ROUNDS, seed=seed, estimate=mean):
-        tables[None].append(apart(moment.rows))
-        for size in SIZES:
-            tables[size].append(apart(moment.rows @ matrix(size, moment.rows.shape[1], stream).T))
-    return {
-        (size, rounds): mix_of(tables[size][:rounds], dealt.mixes)
-        for size in (*SIZES, None)
-        for rounds in (1, ROUNDS)
-    }
-
-
-def mix_of(tables: Sequence[NDArray[np.float64]], truth: NDArray[np.float64]) -> Mix:
-    """Returns how well squared distances (n, n) of some rounds give class mixes (n, classes)."""
-    everyone = list(range(len(truth)))
-    singly = [
-        predicted(tables, truth, known=[*everyone[:own], *everyone[own + 1 :]])[own]
-        for own in everyone
-    ]
-    few = everyone[:_KNOWN_TO_FEW]
-    rest = predicted(tables, truth, known=few)[_KNOWN_TO_FEW:]
-    return Mix(_r2(np.stack(singly), truth), _r2(rest, truth[_KNOWN_TO_FEW:]))
-
-
-def predicted(
-    tables: Sequence[NDArray[np.float64]], mixes: NDArray[np.float64], *, known: list[int]
-) -> NDArray[np.float64]:
-    """Returns all mixes by a ridge regression on the directions of updates.
-
-    It needs the distances, and the mixes of the known clients. The updates of all rounds count as
-    one long one. Negative shares of classes become 0.
-    """
-    products = sum(map(partial(_cosines, known=known), tables), np.zeros((len(mixes), len(mixes))))
-    among = products[np.ix_(known, known)]
-    ridge = _RIDGE * np.trace(among) / len(known) * np.eye(len(known))
-    usual = mixes[known].mean(axis=0)
-    estimate = usual + products[:, known] @ np.linalg.solve(among + ridge, mixes[known] - usual)
-    shares = np.maximum(estimate, 0)
-    result: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
-    return result
-
-
-def _cosines(squared: NDArray[np.float64], *, known: list[int]) -> NDArray[np.float64]:
-    """Returns cosines (n, n) between updates, seen from the mean of the known ones."""
-    to_mean = squared[:, known].mean(axis=1)
-    gram = -0.5 * (squared - to_mean[:, None] - to_mean + to_mean[known].mean())
-    lengths = np.sqrt(gram.diagonal())
-    cosines: NDArray[np.float64] = gram / lengths[:, None] / lengths
-    return cosines
-
-
-def _r2(estimate: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    errors = ((estimate - truth) ** 2).sum()
-    return float(1 - errors / ((truth - truth.mean(axis=0)) ** 2).sum())
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def rows() -> Iterator[Row]:
             for rounds in (0, ROUNDS - 1)
         )
         text = f"AUC {single} after one round, {several} after {ROUNDS}"
-        yield Row(f"membership in one client, from {name}", NO_GOAL, text, True)
+        yield Row(name, NO_GOAL, text, True)
 
 
 def measured(seed: int) -> dict[str, list[float]]:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from benchmarks.experiments import sketch_choices, sketches
-from benchmarks.experiments.sketch_choices import agreements, mix_of, predicted
+from benchmarks.experiments.sketch_choices import agreements
+from benchmarks.experiments.sketch_mixes import from_others, predicted, r2
 from benchmarks.experiments.sketch_questions import FULL, SUM, answer
 from benchmarks.experiments.sketch_rounds import DEALS, SIZES, apart, matrix, sites
 from benchmarks.experiments.table import NO_GOAL, Row
@@ -54,8 +55,8 @@ def test_mixes_behind_straight_directions_are_found_from_distances_alone() -> No
     assert (estimate >= 0).all()
     np.testing.assert_allclose(estimate.sum(axis=1), 1.0)
     noise = stream.normal(size=(12, 50))
-    assert mix_of([apart(torch.from_numpy(rows))], truth).others_known > 0.9
-    assert mix_of([apart(torch.from_numpy(noise))], truth).others_known < 0.3
+    assert r2(from_others([apart(torch.from_numpy(rows))], truth), truth) > 0.9
+    assert r2(from_others([apart(torch.from_numpy(noise))], truth), truth) < 0.3
 
 
 def test_clients_are_dealt_all_records_and_the_others_none_of_them() -> None:
@@ -93,9 +94,10 @@ def test_the_committed_page_is_made_of_its_rows() -> None:
     rows = committed()
     assert sketches.page(rows) == PAGE
     assert list(rows) == list(sketches.SOURCES)
-    rules, attacks = len(sketch_choices.RULES), len(sketch_choices.ATTACKS)
+    choices = len(sketch_choices.RULES) * len(sketch_choices.ATTACKS)
     assert len(rows["membership"]) == 2 + len(SIZES)
-    assert len(rows["choices and mixes"]) == 2 * (rules * attacks * 3 + 2 * (len(SIZES) + 1))
+    assert len(rows["class mixes"]) == len(DEALS) * (len(SIZES) + 1)
+    assert len(rows["choices"]) == len(DEALS) * choices
 
 
 def test_a_question_shows_more_than_the_sum_and_less_than_the_whole_update() -> None:
@@ -103,8 +105,7 @@ def test_a_question_shows_more_than_the_sum_and_less_than_the_whole_update() -> 
         row.what: [float(value) for value in re.findall(r"(0\.\d+) ±", row.measured)]
         for row in committed()["membership"]
     }
-    start = "membership in one client, from "
     for single, several in areas.values():
         assert 0.5 < single <= several + 0.02
-    sketched = areas[f"{start}distances between sketches of 64, one colluder"]
-    assert areas[start + SUM][0] < sketched[0] < areas[start + FULL][0]
+    sketched = areas["distances between sketches of 64, one colluder"]
+    assert areas[SUM][0] < sketched[0] < areas[FULL][0]
