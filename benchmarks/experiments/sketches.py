@@ -35,7 +35,7 @@ over seeds that were fixed beforehand; nothing here has a goal.
 - **Choices.** Ten rounds in which a rule chooses by rows. The same rule chooses from sketches of
   the same rows. For sketches of 16, 64 and 256: how many of the clients chosen by rows it chooses,
   and how many of the four liars it chooses, of twenty clients, a round. Without an attack the four
-  are honest. Where two updates are about as far out, either may go at no cost.
+  are honest.
 """
 
 
