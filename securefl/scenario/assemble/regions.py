@@ -86,6 +86,7 @@ def above(parts: Parts, regions: Mapping[int, Met]) -> Met:
         adversary=parts.adversary,
         rule=make_rule(facts.top),
         weigh=None,
+        grouped=False,  # the top's rows are regions
         step=parts.step,
         regions={number: region.federation for number, region in regions.items()},
     )

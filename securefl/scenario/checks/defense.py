@@ -4,6 +4,7 @@ import torch
 
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
+from securefl.scenario.checks.groups import more_groups
 from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
@@ -27,7 +28,7 @@ def check_defense(declared: Declaration, facts: Facts) -> None:
             "topology.kind = 'peer', or use another rule"
         )
     # Over a single row every rule returns that row, whatever protection its name promises.
-    one_sum = facts.rows < facts.cohort_size
+    one_sum = facts.rows == 1 < facts.cohort_size
     _check_rows("defense.rule", facts.rule, channel, facts)
     for prefilter in facts.prefilters:
         if one_sum:
@@ -58,9 +59,12 @@ def _check_rows(
     if needed <= facts.rows:
         return
     ways = ["a smaller f", "more clients in a round"]
-    if facts.rows < facts.cohort_size:
+    if facts.rows == 1 < facts.cohort_size:
         ways = [_open_channels()]
     reveals = f"{channel} with {facts.cohort_size} clients reveals {facts.rows}"
+    if facts.channel_options.get("groups") is not None:
+        ways = ["a smaller f", more_groups(needed, facts)]
+        reveals = f"{channel} with {facts.invited} clients reveals {facts.rows} groups"
     if facts.buffer is not None:
         ways = ["a smaller f", "a larger topology.buffer"]
         reveals = f"a buffer has {facts.buffer}"
