@@ -1,4 +1,4 @@
-"""When the means of groups that are dealt anew tell about single clients, in words."""
+"""What groups give away, and when a run deals the same ones again, in words."""
 
 from collections.abc import Iterator
 
@@ -7,10 +7,17 @@ from securefl.scenario.scenario import Scenario
 
 
 def group_words(scenario: Scenario) -> Iterator[str]:
-    """Yields after how many rounds new groups may give every client's mean update."""
+    """Yields who deals the groups, and when new ones may give every client's mean update."""
     facts = scenario.facts
     groups = facts.channel_options.get("groups")
-    if groups is None or facts.channel_options.get("regroup") != "each_round":
+    if groups is None:
+        return
+    if facts.channel_options.get("secrets") != "seeded":
+        yield (
+            "channel.groups: fresh secrets deal them, so that another run of this seed has other "
+            "groups; channel.secrets = 'seeded' deals the same again"
+        )
+    if facts.channel_options.get("regroup") != "each_round":
         return
     sizes = {region.cohort_size for region in regions_of(scenario, facts).values()}
     # All groups of a round add up to the same total, so that a round after the first adds one

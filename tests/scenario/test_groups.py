@@ -152,6 +152,10 @@ def test_validate_says_how_many_sums_the_server_sees_and_of_how_many_clients() -
     assert "5 sums of 4 clients, each a row of the rule" in words
     assert "0 of a group may drop out" in words
     assert "regroup" not in words
+    assert "another run of this seed has other groups" in words
+    seeded = summary(parse_scenario(TWENTY, overrides=("channel.secrets='seeded'",)))
+    assert "another run of this seed" not in seeded
+    assert "SEEDED set-up" in seeded
     assert "4 sums of 5 to 6 clients" in summary(
         parse_scenario(TWENTY, overrides=("data.clients=22", "channel.groups=4"))
     )

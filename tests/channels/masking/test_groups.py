@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from securefl.channels.masking.agreement import Agreement, Sketching
+from securefl.channels.masking.beacon import with_beacon
 from securefl.channels.masking.build import MASKED, MASKED_APART, masked_sides
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.noise import SumNoise
 from securefl.channels.masking.terms import masked_terms
-from securefl.channels.protocol import ClientUpdate, Plan
+from securefl.channels.protocol import ClientUpdate, Plan, View
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.privacy.noise.shares import NoiseShares
 from securefl.rng import seeded_keystream
@@ -129,18 +130,19 @@ def test_a_client_that_does_not_clip_moves_the_row_of_its_own_group_only() -> No
 
 def test_a_sum_that_wrapped_around_is_held_to_the_range_of_honest_clients() -> None:
     # The bound is that of the group's own clients, not that of the whole cohort.
-    session = Session(grouped(9, code=FixedPoint(32, 8.0, "nearest", most=9)))
+    code = FixedPoint(32, 8.0, "nearest", most=9)
+    session = Session(grouped(9, code=code))
     session.begin(0).until(3)
     for client, message in session.answers().items():
         assert session.server.absorb(client, message)
     for block in session.server._blocks:
         assert block._total is not None
-        block._total += np.uint32(3 * session.terms.code.levels)
-    session.server.close_stage()
+        block._total += np.array([3 * code.levels] * 3, dtype=block._total.dtype)
+    assert session.server.close_stage() is None
+    assert session.stage() is None
     view = session.stage()
-    view = session.stage() if view is None else view
     assert view is not None
-    assert view.rows.max() == session.terms.code.clip
+    assert view.rows.max() == code.clip
 
 
 def test_groups_stay_the_same_in_all_rounds_unless_each_round_deals_anew() -> None:
@@ -212,7 +214,9 @@ def test_a_session_from_a_plan_deals_the_groups_that_its_options_name() -> None:
         for client, request in sides.server.requests().items():
             reply = sides.clients[client].receive(request)
             own = ClientUpdate(torch.full((3,), float(client % 4)), 1, None, HASH)
-            sides.server.absorb(client, sides.clients[client].submit(own) if not reply else reply)
+            assert not isinstance(reply, View)
+            message = sides.clients[client].submit(own) if reply is None else reply
+            assert sides.server.absorb(client, message)
         view = sides.server.close_stage()
     for row, members in zip(view.rows, view.members, strict=True):
         expected = sum(client % 4 for client in members) / len(members)
@@ -220,8 +224,8 @@ def test_a_session_from_a_plan_deals_the_groups_that_its_options_name() -> None:
 
 
 def test_a_grid_is_as_fine_as_the_largest_group_allows() -> None:
-    assert masked_terms(plan(10), **OPTIONS, groups=3).code.levels == (2**31 - 1) // 4
-    assert masked_terms(plan(10), **OPTIONS).code.levels == (2**31 - 1) // 10
+    assert masked_terms(plan(10), **OPTIONS, groups=3).code.most == 4
+    assert masked_terms(plan(10), **OPTIONS).code.most == 10
 
 
 def test_cohorts_above_the_largest_block_may_have_more_groups_than_blocks() -> None:
@@ -274,3 +278,16 @@ def test_updates_of_a_session_differ_between_rounds() -> None:
     # The other tests would pass on equal updates.
     terms = grouped()
     assert not torch.equal(update(0, terms, seed=0).delta, update(0, terms, seed=1).delta)
+
+
+def test_the_same_secrets_deal_the_same_groups_in_another_session() -> None:
+    # And other blocks: a session's name is in their number, as before there were groups.
+    secrets = {client: bytes([client]) * 32 for client in range(10)}
+    terms = grouped(beacon=b"")
+    another = replace(terms, session=b"another session!")
+    assert with_beacon(terms, 0, secrets).beacon == with_beacon(another, 0, secrets).beacon
+    assert with_beacon(terms, 1, secrets).beacon != with_beacon(terms, 0, secrets).beacon
+    other = {**secrets, 3: bytes(32)}
+    assert with_beacon(terms, 0, other).beacon != with_beacon(terms, 0, secrets).beacon
+    blocks, elsewhere = agreement(10), agreement(10, session=b"another session!")
+    assert with_beacon(blocks, 0, secrets).beacon != with_beacon(elsewhere, 0, secrets).beacon
