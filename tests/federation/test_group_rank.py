@@ -117,7 +117,7 @@ def test_new_groups_in_each_round_give_away_every_clients_mean_update() -> None:
     assert rank == clients
     # The variance of the solution is about 3 / (20 * (1 - 2 / 11)) * 11 / 12 = 0.17: a cosine of
     # 1 / sqrt(1.17) = 0.92.
-    assert cosine == pytest.approx(0.92, abs=0.01)
+    assert cosine == pytest.approx(0.92, abs=0.02)
     # Three clients that always meet share what their sum tells: 1 / sqrt(3), less its noise.
     rank, cosine = solved(regroup=False)
     assert rank == 4

@@ -142,7 +142,13 @@ def test_as_many_clients_may_lie_as_work_with_the_server_or_as_the_rule_withstan
 
 def test_without_groups_a_rule_of_rows_is_refused_as_before() -> None:
     masked = "channel={kind='masked', corrupt=2}"
-    assert "median of the one sum that masked reveals would be the mean" in refusal(TWENTY, masked)
+    assert refusal(TWENTY, masked).endswith(
+        "median of the one sum that masked reveals would be the mean: use rule = 'mean', or "
+        "channel.kind = 'plain', which shows every update, or channel.groups, whose sums are the "
+        "rows"
+    )
+    ckks = refusal(TWENTY, "channel={kind='ckks'}")
+    assert ckks.endswith("which shows every update")
     lying = ("defense.rule='mean'", "channel={kind='masked', corrupt=1}", ATTACK.format([0, 1]))
     assert "channel.corrupt declares 1; raise it" in refusal(TWENTY, *lying)
 
@@ -177,6 +183,8 @@ def test_noise_in_shares_covers_each_group_and_so_any_rule_over_them() -> None:
     scenario = parse_scenario(TWENTY, overrides=SHARED)
     # Four clients in a group, of which two may be corrupt.
     assert scenario.facts.n_min == 2
+    mixed = "defense.prefilters=[{name='nearest_neighbor_mixing', f=1}]"
+    assert parse_scenario(TWENTY, overrides=(*SHARED, mixed)).facts.n_min == 2
     words = summary(scenario)
     assert "for 2 honest shares of the 4 clients of the smallest group" in words
     one_sum = ("channel={kind='masked', corrupt=2}", "defense.rule='mean'")
@@ -191,6 +199,13 @@ def test_noise_is_sized_for_the_smallest_group() -> None:
     facts = parse_scenario(TWENTY, overrides=uneven).facts
     assert facts.n_min == 2
     assert facts.terms.code.most == 5
+
+
+def test_clients_that_fail_under_shared_noise_cost_their_group_and_not_the_scenario() -> None:
+    drop = "simulate.drop=[{client=3, round=1, stage=3}]"
+    assert parse_scenario(TWENTY, overrides=(*SHARED, drop)).facts.n_min == 2
+    one_sum = ("channel={kind='masked', min_cohort=20}", "defense.rule='mean'")
+    assert "19 of 20 clients are left" in refusal(TWENTY, *SHARED, *one_sum, drop)
 
 
 def test_noise_that_a_server_adds_to_one_sum_is_refused_with_groups() -> None:

@@ -86,7 +86,6 @@ def above(parts: Parts, regions: Mapping[int, Met]) -> Met:
         adversary=parts.adversary,
         rule=make_rule(facts.top),
         weigh=None,
-        grouped=False,  # the top's rows are regions
         step=parts.step,
         regions={number: region.federation for number, region in regions.items()},
     )

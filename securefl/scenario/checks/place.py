@@ -134,6 +134,8 @@ def check_survivors(declared: Declaration, facts: Facts) -> None:
     simulate, fewest = declared.simulate, facts.channel.fewest
     if fewest is None or facts.invited < facts.clients:
         return  # who of a drawn cohort fails shows when it is drawn
+    if facts.channel_options.get("groups") is not None:
+        return  # a group with too few shares is lost by itself, and the others go on
     needed = fewest(facts.terms, facts.invited)
     missing = set(simulate.missing)
     silent = {(drop.round, drop.client) for drop in simulate.drop}
