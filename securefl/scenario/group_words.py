@@ -20,10 +20,9 @@ def group_words(scenario: Scenario) -> Iterator[str]:
     if facts.channel_options.get("regroup") != "each_round":
         return
     sizes = {region.cohort_size for region in regions_of(scenario, facts).values()}
-    # All groups of a round add up to the same total, so that a round after the first adds one
-    # equation less than it has groups. Cohorts of a part of the clients have another total each.
-    others = groups - 1 if facts.invited == facts.clients or sizes else groups
-    rounds = -(-(max(sizes, default=facts.clients) - 1) // others)
+    # No round adds more equations than it has groups. With everybody in each it adds one less after
+    # the first, as all groups together have the same total.
+    rounds = -(-max(sizes, default=facts.clients) // groups)
     yield (
         "channel.regroup = 'each_round': the server solves the sums of all rounds for every "
         f"client's mean update once their rank is the number of clients, at the earliest after "

@@ -107,7 +107,7 @@ def test_a_wrong_client_is_refused(key: str, wrong: object) -> None:
 def test_only_a_regression_writes_an_rmse() -> None:
     assert "rmse" not in RECORD.to_json()
     absent = dict.fromkeys(("rmse", "worst", "consensus", "clock", "rank"))
-    empty = {**dict.fromkeys(("left_out", "paired", "groups"), ()), "named": {}}
+    empty: dict[str, Any] = {**dict.fromkeys(("left_out", "paired", "groups"), ()), "named": {}}
     assert {**RECORD.to_json(), **absent, **empty, "evaluated": True} == asdict(RECORD)
     regression = replace(RECORD, accuracy=None, rmse=2.5)
     written = json.loads(json.dumps(regression.to_json()))

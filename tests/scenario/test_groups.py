@@ -168,12 +168,20 @@ def test_validate_says_how_many_sums_the_server_sees_and_of_how_many_clients() -
 
 
 def test_validate_warns_of_groups_that_are_dealt_anew() -> None:
-    # 20 clients, and 4 new equations a round beyond the first: 1 + 4 * 5 >= 20.
+    # 20 clients, and at most 5 equations a round.
     words = summary(parse_scenario(TWENTY, overrides=("channel.regroup='each_round'",)))
     assert "every client's mean update" in words
-    assert "at the earliest after 5 rounds" in words
+    assert "at the earliest after 4 rounds" in words
     part = ("channel.regroup='each_round'", "channel.groups=3", "cohort={size=15}")
     assert "at the earliest after 7 rounds" in summary(parse_scenario(TWENTY, overrides=part))
+    members = [list(range(8)), list(range(8, 20))]
+    regions = f"topology={{kind='hierarchical', regions={members}}}"
+    inside = ("channel.regroup='each_round'", "channel.groups=2", "defense.rule='mean'", regions)
+    words = summary(parse_scenario(TWENTY, overrides=inside))
+    assert "at the earliest after 6 rounds" in words  # of the region of twelve
+    assert "the server of a region of 8 sees" in words
+    assert "2 sums of 4 clients" in words
+    assert "2 sums of 6 clients" in words
 
 
 # Privacy.

@@ -10,6 +10,7 @@ import torch
 
 from securefl.channels.masking.agreement import Agreement, Sketching
 from securefl.channels.masking.beacon import with_beacon
+from securefl.channels.masking.block import Block
 from securefl.channels.masking.build import MASKED, MASKED_APART, masked_sides
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.noise import SumNoise
@@ -19,6 +20,7 @@ from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.privacy.noise.shares import NoiseShares
 from securefl.rng import seeded_keystream
 from tests.channels.masking.parties import HASH, Session, agreement, update
+from tests.recorder import Recorder
 
 OPTIONS: dict[str, Any] = {"ring": 32, "clip": 8.0, "rounding": "nearest", "corrupt": 1}
 CLIENT = NoiseShares(1.0, 1.0, 1.0, 1.0)
@@ -291,3 +293,46 @@ def test_the_same_secrets_deal_the_same_groups_in_another_session() -> None:
     assert with_beacon(terms, 0, other).beacon != with_beacon(terms, 0, secrets).beacon
     blocks, elsewhere = agreement(10), agreement(10, session=b"another session!")
     assert with_beacon(blocks, 0, secrets).beacon != with_beacon(elsewhere, 0, secrets).beacon
+
+
+def test_a_server_that_deals_a_round_like_another_one_gets_no_keys() -> None:
+    terms, everyone = grouped(regroup=True), tuple(range(10))
+    session = Session(terms).begin(3)
+    right, wrong = terms.blocks(everyone, round=3), terms.blocks(everyone, round=4)
+    assert not set(right) & set(wrong)
+    key = session.server._key
+    blocks = [Block(terms, 3, block, HASH, key) for block in wrong]
+    session.server._blocks = blocks
+    session.server._block_of = {client: block for block in blocks for client in block.present}
+    for client, message in session.answers().items():
+        assert not session.server.absorb(client, message)
+    with pytest.raises(RoundAbandoned, match="0 of"):
+        session.server.close_stage()
+
+
+def test_the_sum_of_each_group_carries_all_the_noise_that_its_claim_counts() -> None:
+    d = 2000
+    private = plan(10, d=d, noise=CLIENT)
+    sides = masked_sides(private, **{**OPTIONS, "clip": 1.0}, groups=3)
+    terms = sides.server._terms  # type: ignore[attr-defined]
+    event = terms.noise.event
+    recorder = Recorder()
+    sides.server.begin(0, tuple(range(10)), HASH, recorder)
+    view = None
+    while view is None:
+        for client, request in sides.server.requests().items():
+            reply = sides.clients[client].receive(request)
+            assert not isinstance(reply, View)
+            nothing = ClientUpdate(torch.zeros(d), 1, event, HASH)
+            message = sides.clients[client].submit(nothing) if reply is None else reply
+            assert sides.server.absorb(client, message)
+        view = sides.server.close_stage()
+    sums = [each for each in recorder.observations if each.kind == "sum of updates"]
+    assert len(sums) == 2 * 3  # for the server and the network
+    for opened in sums:
+        assert opened.values is not None
+        # Two honest shares are counted, and there are as many as clients: 3 or 4. A deviation of
+        # 2000 numbers is off by 1 / sqrt(4000) = 1.6 %: five of these.
+        counted = event.noise_multiplier * event.sensitivity
+        expected = counted * math.sqrt(len(opened.about) / 2)
+        assert float(opened.values.double().std()) == pytest.approx(expected, rel=0.08)
