@@ -204,9 +204,10 @@ def test_noise_in_shares_covers_each_group_and_so_any_rule_over_them() -> None:
 
 def test_noise_is_sized_for_the_smallest_group() -> None:
     uneven = (*SHARED, "data.clients=23")  # groups of 4 and 5
-    facts = parse_scenario(TWENTY, overrides=uneven).facts
-    assert facts.n_min == 2
-    assert facts.terms.code.most == 5
+    scenario = parse_scenario(TWENTY, overrides=uneven)
+    assert scenario.facts.n_min == 2
+    assert scenario.facts.terms.code.most == 5
+    assert "2 honest shares of the 4 clients of the smallest group" in summary(scenario)
 
 
 def test_clients_that_fail_under_shared_noise_cost_their_group_and_not_the_scenario() -> None:
