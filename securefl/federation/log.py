@@ -103,7 +103,7 @@ class RoundLog:
     def abandon(self, abandoned: RoundAbandoned) -> None:
         """Notes why the round has no result, and who was found lying."""
         self.reason = str(abandoned)
-        self.named = abandoned.named
+        self.named = dict(abandoned.named)
         self.paired = abandoned.paired
 
     def note_choice(self, view: View) -> None:
