@@ -17,7 +17,6 @@ from securefl.channels.masking.long_integers import LongIntegers
 from securefl.channels.masking.lots import MAX_BLOCK as MAX_BLOCK
 from securefl.channels.masking.lots import blocks_for as blocks_for
 from securefl.channels.masking.lots import check_groups, dealt
-from securefl.channels.masking.lots import smallest_and_largest as smallest_and_largest
 from securefl.channels.masking.lots import threshold_for as threshold_for
 from securefl.channels.masking.noise import SumNoise, padded
 from securefl.channels.masking.replies import MaskedInput
@@ -252,10 +251,6 @@ class Agreement:
         dealt out in that order. A deal for each round, which `regroup` asks for, leaves the server,
         which picks round numbers, that many deals to choose from.
 
-        Args:
-            cohort: the invited clients.
-            round: its number, by which `regroup` deals.
-
         Raises:
             ProtocolError: there would be several blocks, and no beacon was drawn.
         """
@@ -281,8 +276,7 @@ class Agreement:
             blocks = self.blocks(cohort, round=round)
             return {client: block for block in blocks for client in block}
 
-        key = (cohort, self._dealt_in(round))
-        return self._placed.get(key, placed).get(client, ())
+        return self._placed.get((cohort, self._dealt_in(round)), placed).get(client, ())
 
     def _dealt_in(self, round: int | None) -> int | None:
         """Returns the round that blocks depend on; None where they are dealt once."""

@@ -10,17 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.channels.apart import Apart, Membership, Options, SetUp
 from securefl.channels.kind import Kind
-from securefl.channels.masking.agreement import (
-    MAX_BLOCK,
-    MIN_HONEST,
-    Agreement,
-    blocks_for,
-    smallest_and_largest,
-)
+from securefl.channels.masking.agreement import MAX_BLOCK, MIN_HONEST, Agreement, blocks_for
 from securefl.channels.masking.block import STAGES, UPLOAD_STAGE
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.lots import range_words, smallest_and_largest
 from securefl.channels.masking.reading import RoundReader, SetupReader
 from securefl.channels.masking.rounds import MaskedRounds
 from securefl.channels.masking.server import MaskedServer
@@ -163,7 +158,7 @@ def _long_integers(plan: Plan, options: Options) -> Options:
 
 def _in_one_sum(options: Options) -> Options:
     """Returns options without groups: they are for rules, and would open more of counts."""
-    return {**options, "groups": None, "regroup": None}
+    return {key: value for key, value in options.items() if key not in ("groups", "regroup")}
 
 
 MASKED_APART = Apart(
@@ -196,19 +191,13 @@ def _described(terms: Agreement, cohort: int) -> str:
     if terms.groups is not None:
         # What a group can spare is least in the smallest one.
         each, largest = " of a group", smallest
-        divided = f"{blocks} sums of {_range(cohort, blocks)} clients, each a row of the rule"
+        divided = f"{blocks} sums of {range_words(cohort, blocks)} clients, each a row of the rule"
     return (
         f"; {divided}, threshold {terms.threshold(largest)} against {terms.corrupt} corrupt, "
         f"{largest - terms.fewest(largest)}{each} may drop out; "
         f"{_precision(terms)}"
         f"{_noise(terms, largest)}"
     )
-
-
-def _range(cohort: int, sums: int) -> str:
-    """Returns how many clients even sums have."""
-    smallest, largest = smallest_and_largest(cohort, sums)
-    return f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
 
 
 def _precision(terms: Agreement) -> str:

@@ -19,6 +19,12 @@ def smallest_and_largest(clients: int, sums: int) -> tuple[int, int]:
     return clients // sums, -(-clients // sums)
 
 
+def range_words(clients: int, sums: int) -> str:
+    """Returns how many clients even sums have, in words."""
+    smallest, largest = smallest_and_largest(clients, sums)
+    return f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+
+
 def threshold_for(invited: int, *, corrupt: int) -> int:
     """Returns the threshold of a sum of so many clients, see `Agreement.threshold`."""
     return (invited + corrupt) // 2 + 1

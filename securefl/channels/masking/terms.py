@@ -3,15 +3,10 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from securefl.channels.masking.agreement import (
-    MAX_BLOCK,
-    Agreement,
-    blocks_for,
-    smallest_and_largest,
-    threshold_for,
-)
+from securefl.channels.masking.agreement import MAX_BLOCK, Agreement, blocks_for, threshold_for
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.long_integers import LongIntegers
+from securefl.channels.masking.lots import smallest_and_largest
 from securefl.channels.masking.noise import SumNoise, Sums, sized
 from securefl.channels.protocol import Plan
 from securefl.errors import at_least

@@ -11,6 +11,7 @@ from securefl.channels.masking.lots import (
     blocks_for,
     check_groups,
     dealt,
+    range_words,
     smallest_and_largest,
     threshold_for,
 )
@@ -81,3 +82,7 @@ def test_the_smallest_and_the_largest_group_may_just_be_sums() -> None:
 def test_groups_that_are_dealt_anew_must_exist() -> None:
     with pytest.raises(ValueError, match="there are none: set groups"):
         check_groups(None, 9, fewest=3, regroup=True)
+
+
+def test_sizes_of_even_groups_in_words() -> None:
+    assert (range_words(20, 5), range_words(22, 4)) == ("4", "5 to 6")
