@@ -25,7 +25,7 @@ weights = "equal"
 channel = { kind = "masked", groups = 5, secrets = "seeded" }
 defense = { rule = "median" }
 """
-LIAR = "attack={name='sign_flip', scale=10.0, clients=[4]}"
+LIAR = ("attack={name='sign_flip', scale=10.0, clients=[4]}", "rounds=2")
 KRUM = "defense.rule={name='krum', f=1}"
 ANEW = "channel.regroup='each_round'"
 # Two groups of three in each of two regions.
@@ -65,9 +65,9 @@ def timeless(records: list[RoundRecord]) -> list[dict[str, Any]]:
 
 def test_rules_over_groups_withstand_a_liar_to_whom_the_masked_mean_is_lost(tmp_path: Path) -> None:
     one_sum = ("channel={kind='masked'}", "defense.rule='mean'")
-    mean = played(tmp_path / "mean", LIAR, *one_sum)[-1].accuracy
-    median = played(tmp_path / "median", LIAR)[-1].accuracy
-    krum = played(tmp_path / "krum", LIAR, KRUM)[-1].accuracy
+    mean = played(tmp_path / "mean", *LIAR, *one_sum)[-1].accuracy
+    median = played(tmp_path / "median", *LIAR)[-1].accuracy
+    krum = played(tmp_path / "krum", *LIAR, KRUM)[-1].accuracy
     assert mean is not None
     assert median is not None
     assert krum is not None
