@@ -91,6 +91,7 @@ class Federation:
         regions: number -> the federation of a region; empty where one server has all clients.
         clock: the simulated times of its rounds; None without.
         noisy_mean: stands for the rule where whoever opens a sum adds the noise; None elsewhere.
+        grouped: whether the rows of a round are the means of groups of clients.
     """
 
     clients: Mapping[int, Participant]
@@ -112,6 +113,7 @@ class Federation:
     regions: Mapping[int, "Federation"] = field(default_factory=dict)
     clock: Clock | None = None
     noisy_mean: NoisyMean | None = None
+    grouped: bool = False
 
     def makes_a_round(self, clients: Collection[int]) -> bool:
         """Whether these clients are enough for a round, if each of them sends an update."""

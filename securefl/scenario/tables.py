@@ -171,6 +171,10 @@ class Channel(Section):
     record count of each client. secrets are drawn by members in the set-up, to deal cohorts above
     128 into blocks. They come from the system's generator, or from the scenario's seed: then a run
     deals the same blocks again, and everybody who has the seed knows the blocks beforehand.
+
+    groups divides the clients of a masked round into so many sums, whose means are the rows of a
+    rule. regroup = "each_round" deals them anew in each round, which gives single clients away in
+    the long run; by default the same clients meet in all rounds.
     """
 
     kind: str = "plain"

@@ -26,7 +26,9 @@ RECORD = RoundRecord(
     distrusted=(0,),
 )
 # Keys that a folder of an earlier version, or of another kind of run, does not have.
-OPTIONAL = {"push", "distrusted", "rmse", "evaluated", "worst", "consensus", "clock"}
+OPTIONAL = {"push", "distrusted", "rmse", "evaluated", "worst", "consensus", "clock"} | {
+    *("left_out", "named", "paired", "groups", "rank")
+}
 
 
 def line(**changes: object) -> dict[str, Any]:
@@ -104,8 +106,9 @@ def test_a_wrong_client_is_refused(key: str, wrong: object) -> None:
 
 def test_only_a_regression_writes_an_rmse() -> None:
     assert "rmse" not in RECORD.to_json()
-    absent = dict.fromkeys(("rmse", "worst", "consensus", "clock"))
-    assert {**RECORD.to_json(), **absent, "evaluated": True} == asdict(RECORD)
+    absent = dict.fromkeys(("rmse", "worst", "consensus", "clock", "rank"))
+    empty: dict[str, Any] = {**dict.fromkeys(("left_out", "paired", "groups"), ()), "named": {}}
+    assert {**RECORD.to_json(), **absent, **empty, "evaluated": True} == asdict(RECORD)
     regression = replace(RECORD, accuracy=None, rmse=2.5)
     written = json.loads(json.dumps(regression.to_json()))
     assert written["rmse"] == 2.5
@@ -119,3 +122,17 @@ def test_a_round_of_several_models_on_a_clock_comes_back() -> None:
     written = json.loads(json.dumps(several.to_json()))
     assert (written["worst"], written["consensus"], written["clock"]) == (0.25, 1.5, 7)
     assert RoundRecord.from_json(written) == several
+
+
+def test_a_round_of_groups_comes_back_and_other_rounds_write_none() -> None:
+    assert not {"groups", "rank"} & RECORD.to_json().keys()
+    grouped = replace(RECORD, groups=((0, 2), (1,)), rank=2)
+    written = json.loads(json.dumps(grouped.to_json()))
+    assert (written["groups"], written["rank"]) == ([[0, 2], [1]], 2)
+    assert RoundRecord.from_json(written) == grouped
+
+
+@pytest.mark.parametrize("wrong", [[["a"]], [1, 2], {"1": [2]}])
+def test_a_wrong_group_is_refused(wrong: object) -> None:
+    with pytest.raises(ValueError, match="a round's record has"):
+        RoundRecord.from_json(line(groups=wrong))

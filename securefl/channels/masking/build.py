@@ -15,6 +15,7 @@ from securefl.channels.masking.block import STAGES, UPLOAD_STAGE
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.lots import range_words, smallest_and_largest
 from securefl.channels.masking.reading import RoundReader, SetupReader
 from securefl.channels.masking.rounds import MaskedRounds
 from securefl.channels.masking.server import MaskedServer
@@ -57,7 +58,7 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
         for client, key in keys.items()
     }
     setup_reader = SetupReader()
-    reader = RoundReader(blocks_for(plan.cohort))
+    reader = RoundReader(terms.sums)
 
     setup = SetupServer(server, terms)
     present = [client for client in plan.clients if client not in plan.missing]
@@ -101,7 +102,7 @@ def _client(
 
 
 def _client_apart(plan: Plan, member: Membership, agreed: Agreement) -> MaskedRounds:
-    reader = RoundReader(blocks_for(plan.cohort))
+    reader = RoundReader(agreed.sums)
 
     def client(beside: int) -> MaskedClient:
         return _client(plan, member, agreed, reader, beside)
@@ -147,12 +148,17 @@ def _integers(plan: Plan, options: Options) -> Options:
     """
     most = min(plan.cohort, MAX_BLOCK)
     levels = FixedPoint(32, 1.0, "nearest", most=most).levels
-    return {**options, "ring": 32, "clip": float(levels), "rounding": "nearest"}
+    return {**_in_one_sum(options), "ring": 32, "clip": float(levels), "rounding": "nearest"}
 
 
 def _long_integers(plan: Plan, options: Options) -> Options:
     """Returns options under which eight coordinates are the digits of one integer, and carry."""
-    return {**options, "long": True}
+    return {**_in_one_sum(options), "long": True}
+
+
+def _in_one_sum(options: Options) -> Options:
+    """Returns options without groups: they are for rules, and would open more of counts."""
+    return {key: value for key, value in options.items() if key not in ("groups", "regroup")}
 
 
 MASKED_APART = Apart(
@@ -172,18 +178,23 @@ MASKED_APART = Apart(
 
 def _fewest(terms: Agreement, cohort: int) -> int:
     """Returns how many updates all sums of a cohort need together."""
-    blocks = blocks_for(cohort)
+    blocks = blocks_for(cohort, terms.groups)
     return blocks * terms.fewest(cohort // blocks)
 
 
 def _described(terms: Agreement, cohort: int) -> str:
     """Says how a cohort is divided into sums, how many may drop out, and what precision costs."""
-    blocks = blocks_for(cohort)
-    largest = -(-cohort // blocks)  # rounded up
+    blocks = blocks_for(cohort, terms.groups)
+    smallest, largest = smallest_and_largest(cohort, blocks)
     divided = f"{blocks} blocks of up to {largest}" if blocks > 1 else f"one sum of {largest}"
+    each = ""
+    if terms.groups is not None:
+        # What a group can spare is least in the smallest one.
+        each, largest = " of a group", smallest
+        divided = f"{blocks} sums of {range_words(cohort, blocks)} clients, each a row of the rule"
     return (
         f"; {divided}, threshold {terms.threshold(largest)} against {terms.corrupt} corrupt, "
-        f"{largest - terms.fewest(largest)} may drop out; "
+        f"{largest - terms.fewest(largest)}{each} may drop out; "
         f"{_precision(terms)}"
         f"{_noise(terms, largest)}"
     )

@@ -15,7 +15,7 @@ from securefl.scenario.entries import AttackEntry
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.adversary import adversary_of, bend_of
 from securefl.scenario.making.attack import make_poison
-from securefl.scenario.making.rule import weights_of
+from securefl.scenario.making.rule import corrupt_rows, weights_of
 from securefl.scenario.regions import regions_of
 from securefl.scenario.tables import Attack
 
@@ -56,10 +56,13 @@ def _check_clients(attack: Attack, facts: Facts, meetings: tuple[Facts, ...]) ->
     # A channel that hides updates from so many corrupt clients hides them from no more.
     together = max(len(_corrupt(attack, meeting)) for meeting in meetings)
     expected = facts.channel_options.get("corrupt", together)
-    if together > expected:
+    # Liars that a rule withstands need not work with the server.
+    f = corrupt_rows(facts.rule) if facts.channel_options.get("groups") is not None else 0
+    if together > max(expected, f):
+        way_out = f", and f of defense.rule is {f}; raise one of them" if f else "; raise it"
         raise ScenarioError(
             f"attack.clients: {together} clients are corrupt, "
-            f"channel.corrupt declares {expected}; raise it"
+            f"channel.corrupt declares {expected}{way_out}"
         )
     if corrupt == facts.clients:
         raise ScenarioError(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from securefl.channels.masking.agreement import (
     MAX_BLOCK,
     Agreement,
+    Sketching,
 )
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.long_integers import LongIntegers
@@ -274,6 +275,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "code, max_levels": {"code": replace(CODE, max_levels=5)},
     "code, folded": {"code": replace(CODE, folded=True)},
     "noise": {"noise": SumNoise(3.0, 2, 1.0, 99, None, EVENT)},
+    "sketching": {"sketching": Sketching(64, 1)},
+    "sketching, size": {"sketching": Sketching(65, 1)},
+    "sketching, liars": {"sketching": Sketching(64, 2)},
+    "groups": {"groups": 9},
+    "groups, another number": {"groups": 10},
+    "groups, dealt anew": {"groups": 9, "regroup": True},
     "corrupt": {"corrupt": 2, "min_cohort": 4},
     "min_cohort": {"min_cohort": 4},
     "max_weight": {"max_weight": 2},
