@@ -14,7 +14,7 @@ from securefl.channels.protocol import (
     View,
 )
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError, RoundAbandoned
-from securefl.federation.record import RoundRecord
+from securefl.federation.record import BARRED, RoundRecord
 from securefl.learning.protocol import Metrics
 
 # Transcripts list global models first, then what the channel carried, what clients and the
@@ -112,11 +112,20 @@ class RoundLog:
         self.named = view.named
         self.paired = view.paired
 
-    def note_lost(self, cohort: tuple[int, ...], view: View) -> None:
-        """Notes clients that answered and are in no row: a channel may lose a whole block."""
+    def note_lost(self, cohort: tuple[int, ...], view: View, barred: Mapping[int, str]) -> None:
+        """Notes clients that answered and are in no row: a channel may lose a whole block.
+
+        Args:
+            cohort: the invited clients.
+            view: the outcome of the channel.
+            barred: client -> why it takes no part in any round.
+        """
         counted = {*view.clients, *view.left_out, *view.named}
         for client in set(cohort) - counted - set(self.absent):
-            self.absent[client] = "lost with its block, of which too few were left"
+            if client in barred:
+                self.absent[client] = f"{BARRED}{barred[client]}"
+            else:
+                self.absent[client] = "lost with its block, of which too few were left"
 
     @property
     def transcript(self) -> tuple[Header, ...]:

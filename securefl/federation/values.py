@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from securefl import vector
+from securefl.channels.faults import Remembers
 from securefl.channels.protocol import ChannelServer, ClientUpdate, Header, Packet, View
 from securefl.errors import RunFailed
 from securefl.federation.adversary import Adversary
@@ -91,6 +92,7 @@ class Federation:
         regions: number -> the federation of a region; empty where one server has all clients.
         clock: the simulated times of its rounds; None without.
         noisy_mean: stands for the rule where whoever opens a sum adds the noise; None elsewhere.
+        memory: the server, where it remembers clients that were found lying; None elsewhere.
     """
 
     clients: Mapping[int, Participant]
@@ -112,6 +114,7 @@ class Federation:
     regions: Mapping[int, "Federation"] = field(default_factory=dict)
     clock: Clock | None = None
     noisy_mean: NoisyMean | None = None
+    memory: Remembers | None = None
 
     def makes_a_round(self, clients: Collection[int]) -> bool:
         """Whether these clients are enough for a round, if each of them sends an update."""

@@ -24,6 +24,7 @@ from securefl.runs.best import BestModel, score
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.ending import end_run, leave_the_model
 from securefl.runs.failure import FailureKept
+from securefl.runs.faults import recall_faults
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics, final_metrics
 from securefl.runs.nodes import keep_nodes, with_nodes
@@ -165,6 +166,7 @@ class _Session:
         # Clients may have kept a state of a round that the server has not.
         for trainer in self.assembled.settled:
             trainer.forget(state.round)
+        recall_faults(self.assembled.federation, self.cell.rounds())
         # A crash may have come before it was offered.
         self._offer(state, self.cell.rounds())
         # Before anything is trained: a cut ledger would let a client spend its budget twice.

@@ -13,6 +13,7 @@ from securefl.scenario.place_words import place_words
 from securefl.scenario.protected import protected_words
 from securefl.scenario.regions import regions_of
 from securefl.scenario.scenario import Scenario
+from securefl.scenario.sketch_words import sketch_words
 from securefl.scenario.tables import Attack, Privacy
 from securefl.scenario.topology_words import topology_words
 from securefl.scenario.training_words import training_words
@@ -68,7 +69,7 @@ def _course(scenario: Scenario) -> Iterator[str]:
 def _channel(scenario: Scenario) -> Iterator[str]:
     """Yields what a server sees; with regions, a line for each size of them."""
     facts = scenario.facts
-    shown = facts.channel.threats["server"]
+    shown = facts.channel.threats_with(choice=facts.selects)["server"]
     kind = f"channel {scenario.channel.kind}"
     by_size = {region.cohort_size: region for region in regions_of(scenario, facts).values()}
     for size, region in sorted(by_size.items()):
@@ -79,6 +80,7 @@ def _channel(scenario: Scenario) -> Iterator[str]:
         size = facts.rows if facts.channel.shows_every_update else facts.invited
         described = facts.channel.describe(facts.terms, size)
         yield f"{kind}: the server sees {shown}{described}"
+    yield from sketch_words(facts)
 
 
 def _clock(scenario: Scenario) -> str | None:
@@ -124,7 +126,8 @@ def _data(scenario: Scenario) -> str:
 
 def _weights(scenario: Scenario) -> str:
     """Returns whose weights count."""
-    if scenario.facts.rule.entry.weighted and not scenario.defense.prefilters:
+    facts = scenario.facts
+    if facts.selects or (facts.rule.entry.weighted and not scenario.defense.prefilters):
         return f"weights {scenario.weights}"
     return f"all rows count the same (weights {scenario.weights} are not used)"
 

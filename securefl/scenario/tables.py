@@ -171,6 +171,10 @@ class Channel(Section):
     record count of each client. secrets are drawn by members in the set-up, to deal cohorts above
     128 into blocks. They come from the system's generator, or from the scenario's seed: then a run
     deals the same blocks again, and everybody who has the seed knows the blocks beforehand.
+
+    sketch = k, also for masked, lets defense.rule choose the clients of the sum: by the distances
+    between random sketches of k numbers, which clients deal in shares (docs/sketches.md). Up to
+    defense.rule.f clients may then lie, and up to corrupt may work together with the server.
     """
 
     kind: str = "plain"

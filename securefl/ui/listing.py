@@ -144,6 +144,8 @@ def _threats() -> Iterator[str]:
     for name, entry in catalog.CHANNELS.items():
         for party, sees in entry.threats.items():
             yield f"    {name:<8} {party}: {sees}"
+        for party, sees in entry.choice_threats.items():
+            yield f"    {name:<8} with channel.sketch, {party}: {sees}"
 
 
 def _seen_by_server(model: "ThreatModel", channel: str) -> str:
@@ -152,6 +154,9 @@ def _seen_by_server(model: "ThreatModel", channel: str) -> str:
     for observation in model.sees(channel, reported=True):
         if observation not in seen:
             line += f"; with channel.reveal_counts: {observation}"
+    by_choice = [what for what in model.sees(channel, choice=True) if what not in seen]
+    if by_choice:
+        line += f"; with channel.sketch: {', '.join(by_choice)}"
     return line
 
 

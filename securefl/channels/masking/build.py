@@ -20,22 +20,14 @@ from securefl.channels.masking.rounds import MaskedRounds
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SECRET_BYTES
+from securefl.channels.masking.sights import CHOICE_SEES, CHOICE_THREATS, SEES, THREATS
 from securefl.channels.masking.terms import masked_terms
 from securefl.channels.monotonic import MemoryMonotonic
-from securefl.channels.protocol import SET_UP, Plan, Seen, Sides
+from securefl.channels.protocol import SET_UP, Plan, Sides
 from securefl.errors import ProtocolError
 from securefl.privacy.events import PrivacyEvent
 
 _NOT_AGREED = "these are not the terms that this session's set-up ended with"
-_SHOWN = (
-    Seen.GLOBAL_MODEL,
-    Seen.PUBLIC_KEYS,
-    Seen.SEALED_SHARES,
-    Seen.MASKED_UPDATE,
-    Seen.SURVIVOR_SET,
-    Seen.REVEALED_SHARES,
-    Seen.SUM_OF_UPDATES,
-)
 
 
 def masked_sides(plan: Plan, **options: Any) -> Sides:
@@ -147,12 +139,18 @@ def _integers(plan: Plan, options: Options) -> Options:
     """
     most = min(plan.cohort, MAX_BLOCK)
     levels = FixedPoint(32, 1.0, "nearest", most=most).levels
-    return {**options, "ring": 32, "clip": float(levels), "rounding": "nearest"}
+    plain = {**_without_choice(options), "ring": 32}
+    return {**plain, "clip": float(levels), "rounding": "nearest"}
 
 
 def _long_integers(plan: Plan, options: Options) -> Options:
     """Returns options under which eight coordinates are the digits of one integer, and carry."""
-    return {**options, "long": True}
+    return {**_without_choice(options), "long": True}
+
+
+def _without_choice(options: Options) -> Options:
+    """Returns the options of a sum over all clients: nobody chooses between counts."""
+    return {key: value for key, value in options.items() if key != "sketch"}
 
 
 MASKED_APART = Apart(
@@ -222,28 +220,10 @@ MASKED = Kind(
     masked_sides,
     terms=masked_terms,
     describe=_described,
-    threats={
-        "server": (
-            "the sum over each block's survivors, who survived, reported weights if allowed; "
-            "no single update"
-        ),
-        "server with up to `corrupt` clients of a sum": (
-            "the sum over its honest survivors, two or more"
-        ),
-        "n - 1 colluding clients": (
-            "the last one's update, exactly; only noise protects it (dp_sgd)"
-        ),
-        "network": (
-            "what the server sees; forged, replayed or swapped messages change no sum, "
-            "held back ones stop rounds"
-        ),
-        "other clients": "the global models, hence the sum, and who took part",
-    },
-    sees={
-        "server": _SHOWN,
-        "network": _SHOWN,
-        "client": (Seen.GLOBAL_MODEL, Seen.OWN_UPDATE),
-    },
+    threats=THREATS,
+    sees=SEES,
+    choice_threats=CHOICE_THREATS,
+    choice_sees=CHOICE_SEES,
     stages=lambda **options: 8 if options.get("sketch") else STAGES,
     trains_in=UPLOAD_STAGE,
     fewest=_fewest,

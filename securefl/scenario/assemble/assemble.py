@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from securefl import vector
+from securefl.channels.faults import Remembers
 from securefl.channels.protocol import ChannelClient, ChannelServer, Sides
 from securefl.data.task import FederatedData
 from securefl.errors import RoundAbandoned
@@ -219,6 +220,7 @@ def federation_of(
         server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
         ahead=ahead,
         noisy_mean=noisy_mean(scenario, parts.common_noise, stream_for(scenario)),
+        memory=server if isinstance(server, Remembers) else None,
     )
 
 

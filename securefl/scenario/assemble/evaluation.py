@@ -76,6 +76,7 @@ def counts_plan(public: PublicParts) -> Plan:
         weights=dict.fromkeys(plan.clients, 1),
         max_weight=1,
         noise=None,
+        selection=None,
     )
 
 

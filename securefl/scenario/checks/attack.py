@@ -9,6 +9,7 @@ from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.checks.parameters import check_parameters, tried
+from securefl.scenario.checks.sketch import most_corrupt
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import AttackEntry
@@ -56,7 +57,12 @@ def _check_clients(attack: Attack, facts: Facts, meetings: tuple[Facts, ...]) ->
     # A channel that hides updates from so many corrupt clients hides them from no more.
     together = max(len(_corrupt(attack, meeting)) for meeting in meetings)
     expected = facts.channel_options.get("corrupt", together)
-    if together > expected:
+    if facts.selects and together > most_corrupt(facts):
+        raise ScenarioError(
+            f"attack.clients: {together} clients are corrupt, and channel.corrupt and f of "
+            f"{facts.rule.name} allow {most_corrupt(facts)}; raise one of them"
+        )
+    if together > expected and not facts.selects:
         raise ScenarioError(
             f"attack.clients: {together} clients are corrupt, "
             f"channel.corrupt declares {expected}; raise it"
