@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Size, Tensor
 
 from securefl.errors import PluginError
 from securefl.scenario import catalog
-from securefl.scenario.plugins.guard import Function, called, check, own
+from securefl.scenario.plugins.guard import Function, called, check, kind, own
 
 
 def guarded_rule(
@@ -61,6 +63,29 @@ def guarded_weigh(label: str, function: Function) -> Function:
         return weights
 
     return weigh  # type: ignore[return-value]
+
+
+def guarded_choose(label: str, function: Function) -> Function:
+    """Returns a rule's choice by squared distances, which has to be a share for each row."""
+
+    @wraps(function)
+    def choose(squared: NDArray[np.float64], **parameters: Any) -> NDArray[np.float64]:
+        # A copy of n x n numbers: no count of changes warns of one that is written into.
+        given = called(label, function, squared.copy(), **parameters)
+        if not isinstance(given, np.ndarray) or given.shape != squared.shape[:1]:
+            raise PluginError(
+                f"{label}: its choose has to return a numpy array with a weight for each row, "
+                f"got {kind(given)}"
+            )
+        weights = given.astype(np.float64)
+        # NaN fails every comparison.
+        if not ((weights >= 0).all() and 0 < weights.sum() < np.inf):
+            raise PluginError(
+                f"{label}: the weights of its choose have to be 0 or more, and not all 0"
+            )
+        return weights
+
+    return choose  # type: ignore[return-value]
 
 
 def guarded_minimum(label: str, function: Function) -> Function:
