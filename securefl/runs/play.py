@@ -24,11 +24,11 @@ from securefl.runs.best import BestModel, score
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.ending import end_run, leave_the_model
 from securefl.runs.failure import FailureKept
-from securefl.runs.faults import recall_faults
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics, final_metrics
 from securefl.runs.nodes import keep_nodes, with_nodes
 from securefl.runs.origin import origin_of
+from securefl.runs.recall import recall_faults
 from securefl.runs.stopwatch import Stopwatch
 from securefl.scenario.assemble.assemble import Assembled, join
 from securefl.scenario.assemble.data import fetch_data

@@ -18,11 +18,11 @@ def sketch_words(facts: Facts) -> Iterator[str]:
         f"{chosen} of {n} clients, whose sum opens; never fewer than {least}"
     )
     yield (
-        f"withstands {_clients(liars)} that lie to a server that keeps to the protocol, and "
-        f"{_clients(corrupt)} that work together with one that does not, never both at once; "
+        f"withstands {_clients(liars, 'lie')} to a server that keeps to the protocol, and "
+        f"{_clients(corrupt, 'work')} together with one that does not, never both at once; "
         f"{away} more may be away"
     )
 
 
-def _clients(number: int) -> str:
-    return f"{number} client" if number == 1 else f"{number} clients"
+def _clients(number: int, verb: str) -> str:
+    return f"{number} client that {verb}s" if number == 1 else f"{number} clients that {verb}"

@@ -38,9 +38,17 @@ def numbers_of(facts: Facts) -> Numbers:
     chosen = chosen_of(facts, n)
     answering = needed_clients(corrupt=facts.channel_options["corrupt"], liars=f)
     away = n - max(answering, _fewest(facts), selection.fewest(f))
-    while away > 0 and chosen_of(facts, n - away) < least:
+    while away > 0 and not _chooses(facts, n - away, least):
         away -= 1
     return Numbers(chosen, least, max(0, away))
+
+
+def _chooses(facts: Facts, clients: int, least: int) -> bool:
+    """Whether the rule chooses so many of some clients."""
+    try:
+        return chosen_of(facts, clients) >= least
+    except ValueError:  # its parameters ask for more clients
+        return False
 
 
 def least_chosen(facts: Facts) -> int:

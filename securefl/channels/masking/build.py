@@ -181,10 +181,17 @@ def _described(terms: Agreement, cohort: int) -> str:
     divided = f"{blocks} blocks of up to {largest}" if blocks > 1 else f"one sum of {largest}"
     return (
         f"; {divided}, threshold {terms.threshold(largest)} against {terms.corrupt} corrupt, "
-        f"{largest - terms.fewest(largest)} may drop out; "
+        f"{_drop_outs(terms, largest)}"
         f"{_precision(terms)}"
         f"{_noise(terms, largest)}"
     )
+
+
+def _drop_outs(terms: Agreement, clients: int) -> str:
+    """Says how many may drop out; a choice of clients needs more of them, and says so itself."""
+    if terms.sketching is not None:
+        return ""
+    return f"{clients - terms.fewest(clients)} may drop out; "
 
 
 def _precision(terms: Agreement) -> str:
