@@ -68,7 +68,9 @@ class Facts(Sums):
         self.schedule = catalog.SCHEDULES[training.schedule or catalog.DEFAULT_SCHEDULE]
 
         self.channel: Kind = catalog.CHANNELS[channel.kind]
-        self.channel_options = in_force(channel, self.channel.options)
+        options = in_force(channel, self.channel.options)
+        # An option without a default is there only where the table sets it.
+        self.channel_options = {key: value for key, value in options.items() if value is not None}
         topology = declared.topology
         self.topology = None if topology is None else catalog.TOPOLOGIES[topology.kind]
         self.buffer = None

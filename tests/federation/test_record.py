@@ -27,6 +27,8 @@ RECORD = RoundRecord(
 )
 # Keys that a folder of an earlier version, or of another kind of run, does not have.
 OPTIONAL = {"push", "distrusted", "rmse", "evaluated", "worst", "consensus", "clock"}
+OF_CHOICE = {"left_out", "named", "paired", "rank"}
+OPTIONAL |= OF_CHOICE
 
 
 def line(**changes: object) -> dict[str, Any]:
@@ -104,8 +106,9 @@ def test_a_wrong_client_is_refused(key: str, wrong: object) -> None:
 
 def test_only_a_regression_writes_an_rmse() -> None:
     assert "rmse" not in RECORD.to_json()
-    absent = dict.fromkeys(("rmse", "worst", "consensus", "clock"))
-    assert {**RECORD.to_json(), **absent, "evaluated": True} == asdict(RECORD)
+    absent = dict.fromkeys(("rmse", "worst", "consensus", "clock", "rank"))
+    nobody = {"left_out": (), "named": {}, "paired": ()}
+    assert {**RECORD.to_json(), **absent, **nobody, "evaluated": True} == asdict(RECORD)
     regression = replace(RECORD, accuracy=None, rmse=2.5)
     written = json.loads(json.dumps(regression.to_json()))
     assert written["rmse"] == 2.5
@@ -119,3 +122,19 @@ def test_a_round_of_several_models_on_a_clock_comes_back() -> None:
     written = json.loads(json.dumps(several.to_json()))
     assert (written["worst"], written["consensus"], written["clock"]) == (0.25, 1.5, 7)
     assert RoundRecord.from_json(written) == several
+
+
+def test_a_round_whose_clients_were_chosen_comes_back() -> None:
+    assert not OF_CHOICE & set(RECORD.to_json())
+    chosen = replace(RECORD, left_out=(1, 4), named={4: "lied"}, paired=((0, 2), (1, 3)), rank=5)
+    written = json.loads(json.dumps(chosen.to_json()))
+    assert written["left_out"] == [1, 4]
+    assert written["named"] == {"4": "lied"}
+    assert written["paired"] == [[0, 2], [1, 3]]
+    assert RoundRecord.from_json(written) == chosen
+
+
+@pytest.mark.parametrize("wrong", [[[1]], [[1, 2, 3]], [1, 2], {"1": 2}, [["a", "b"]]])
+def test_a_pair_of_clients_is_two_of_them(wrong: object) -> None:
+    with pytest.raises(ValueError, match="a round's record has"):
+        RoundRecord.from_json(line(paired=wrong))
