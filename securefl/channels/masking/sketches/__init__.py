@@ -1,0 +1,1 @@
+"""Sums whose clients a rule chooses, by sketches of their updates that they deal in shares."""
