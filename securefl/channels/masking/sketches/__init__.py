@@ -1,1 +1,1 @@
-"""Sums whose clients a rule chooses, by sketches of their updates that they deal in shares."""
+"""Sketches of updates, dealt in shares: a rule chooses clients before one masked sum opens."""
