@@ -253,7 +253,7 @@ class Block:
 
     def _unmask(self) -> None:
         """Takes all masks off the sum. Raises RoundAbandoned: a secret cannot be reconstructed."""
-        secrets = Reconstruction(
+        reconstruction = Reconstruction(
             self._terms,
             self._round,
             self._members,
@@ -262,8 +262,7 @@ class Block:
             revealed=self._revealed,
         )
         # All secrets first: a block that fails must not leave a sum with some of its masks off.
-        seeds = {client: secrets.seed(client) for client in self.survivors}
-        mask_keys = {client: secrets.mask_key(client) for client in sorted(self._dropped)}
+        seeds, mask_keys = reconstruction.secrets(self.survivors, self._dropped)
         remove_masks(
             self._sum,
             seeds=seeds,
