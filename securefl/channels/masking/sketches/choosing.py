@@ -3,7 +3,7 @@
 Nothing here is secret. The functions take what clients sent and signed, and name who lied.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.fixed_point import FixedPoint
-from securefl.channels.masking.sketches.conflicts import settled
+from securefl.channels.masking.sketches.conflicts import CONTRADICTED, liars_left, settled
 from securefl.channels.masking.sketches.context import points_of, sketching_of
 from securefl.channels.masking.sketches.distances import Pair, squared_distances
 from securefl.channels.protocol import Selection
 from securefl.errors import RoundAbandoned
 
 _BITS = 64  # of a squared coordinate of a sketch
-REJECTED = "more clients than may lie reject its shares, or it rejects theirs"
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,13 @@ class Suspects:
         """All of them."""
         return frozenset(self.named).union(*self.paired)
 
-    def joined(self, edges: Iterable[Pair], *, reason: str) -> "Suspects":
+    @classmethod
+    def of(cls, named: Mapping[int, str], paired: Sequence[Pair], terms: Agreement) -> "Suspects":
+        """Returns the suspects of earlier rounds."""
+        liars = liars_left(named, paired, f=sketching_of(terms).liars)
+        return cls(liars, dict(named), tuple(paired))
+
+    def joined(self, edges: Iterable[Pair]) -> "Suspects":
         """Returns the suspects after some edges, each of which has a liar as one of its ends.
 
         An edge to a suspect says nothing new: that suspect may be its lying end.
@@ -49,7 +54,7 @@ class Suspects:
         clients = self.clients
         fresh = [edge for edge in edges if clients.isdisjoint(edge)]
         conflicts = settled(fresh, f=self.liars)
-        named = {**self.named, **dict.fromkeys(sorted(conflicts.named), reason)}
+        named = {**self.named, **dict.fromkeys(sorted(conflicts.named), CONTRADICTED)}
         return Suspects(conflicts.liars_left, named, (*self.paired, *conflicts.pairs))
 
 
@@ -89,7 +94,7 @@ def compared(
     Raises:
         RoundAbandoned: too few holders sent right shares.
     """
-    after_rejections = suspects.joined(rejections, reason=REJECTED)
+    after_rejections = suspects.joined(rejections)
     clients = tuple(client for client in dealers if client not in after_rejections.clients)
     holders = tuple(holder for holder in answers if holder not in after_rejections.clients)
     points = points_of(block, holders)
@@ -104,8 +109,8 @@ def compared(
     )
     # A sketch that is no sketch shows in its distances. All edges count from the start: who is
     # named by both kinds together would otherwise be paired by one of them.
-    found = suspects.joined({*rejections, *distances.out_of_range}, reason=REJECTED)
-    remaining = tuple(client for client in clients if client not in found.clients)  # disputed by none
+    found = suspects.joined({*rejections, *distances.out_of_range})
+    remaining = tuple(client for client in clients if client not in found.clients)
     squared = np.zeros((len(remaining), len(remaining)))
     for row, i in enumerate(remaining):
         for column, j in enumerate(remaining[row + 1 :], start=row + 1):
@@ -120,9 +125,7 @@ def compared(
     return Compared(remaining, squared, found)
 
 
-def chosen_of(
-    distances: Compared, selection: Selection, *, fewest: int
-) -> tuple[int, ...]:
+def chosen_of(distances: Compared, selection: Selection, *, fewest: int) -> tuple[int, ...]:
     """Returns the clients that a rule chooses, ascending.
 
     Raises:
@@ -137,9 +140,7 @@ def chosen_of(
     weights = selection.choose(squared, suspects.liars)
     chosen = tuple(c for c, weight in zip(clients, weights, strict=True) if weight > 0)
     if len(chosen) < fewest:
-        raise RoundAbandoned(
-            f"the rule chose {len(chosen)} clients, a sum takes {fewest}"
-        )
+        raise RoundAbandoned(f"the rule chose {len(chosen)} clients, a sum takes {fewest}")
     return chosen
 
 

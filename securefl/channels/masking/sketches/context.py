@@ -60,6 +60,14 @@ def fewest_chosen(terms: Agreement, invited: int) -> int:
     return max(terms.min_cohort, min(terms.threshold(invited), most_for_a_rule))
 
 
+def fewest_answers(terms: Agreement) -> int:
+    """Returns how many clients must answer, so that no liars among them can spoil the distances.
+
+    Products of shares lie on polynomials of degree 2 c, and f of them may be wrong.
+    """
+    return 2 * terms.corrupt + 2 * sketching_of(terms).liars + 1
+
+
 def points_of(block: tuple[int, ...], clients: tuple[int, ...]) -> dict[int, int]:
     """Returns the x of each client's shares: its place in the block, from 1."""
     return {client: block.index(client) + 1 for client in clients}

@@ -120,13 +120,12 @@ class AcceptanceList(Addressed):
 
 @dataclass(frozen=True)
 class BlameRequest(Addressed):
-    """Stage 9, only where the sum and the sketches did not agree; asks for pair sketches."""
+    """Stage 9, only where the sum and the sketches did not agree; asks for pair sketches.
+
+    It has no content: whom it concerns was fixed by the consents.
+    """
 
     KIND: ClassVar[int] = 56
-
-    def to_bytes(self) -> bytes:
-        """Returns the head alone: whom it concerns was fixed by the consents."""
-        return self.head
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "BlameRequest":

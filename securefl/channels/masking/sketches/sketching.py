@@ -4,7 +4,7 @@
 first three stages are those of any masked round.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, cast
 
@@ -22,10 +22,14 @@ from securefl.channels.masking.requests import (
     UnmaskRequest,
 )
 from securefl.channels.masking.round_state import ADVERTISED, SHARED, SUBMITTED, RoundState
-from securefl.channels.masking.sketches import steps
+from securefl.channels.masking.sketches import blaming, steps
+from securefl.channels.masking.sketches.blame import pair_sketches
+from securefl.channels.masking.sketches.context import sketching_of
 from securefl.channels.masking.sketches.matrix import Matrix, centred, digest_of_words
 from securefl.channels.masking.sketches.requests import (
     AcceptanceList,
+    BlameRequest,
+    Challenge,
     DealingList,
     PromisedInvitation,
     UploadList,
@@ -33,8 +37,10 @@ from securefl.channels.masking.sketches.requests import (
 from securefl.channels.masking.sketches.state import (
     ACCEPTED,
     AGREED,
+    BLAMED,
     DEALT,
     MEASURED,
+    OPENED,
     SHOWN,
     SketchState,
 )
@@ -88,6 +94,9 @@ class SketchingClient(MaskedClient):
             (AcceptanceList, ACCEPTED, steps.measure),
             (SurvivorList, MEASURED, steps.agree),
             (UnmaskRequest, AGREED, steps.reveal),
+            (BlameRequest, OPENED, self._deal_pairs),
+            (Challenge, OPENED, blaming.show),
+            (Challenge, BLAMED, blaming.show),
         )
 
     def _deal(self, member: stages.Member, request: UploadList, state: SketchState) -> Answer:
@@ -96,6 +105,15 @@ class SketchingClient(MaskedClient):
     def _sketch(self, matrix: Matrix, words: NDArray[Any]) -> Sequence[int]:
         """Returns the sketch of this client's update, k integers."""
         return centred(matrix.sketch(words))
+
+    def _deal_pairs(
+        self, member: stages.Member, request: BlameRequest, state: SketchState
+    ) -> Answer:
+        return blaming.deal_pairs(member, request, state, self._pair_sketches)
+
+    def _pair_sketches(self, matrix: Matrix, keys: Mapping[int, bytes]) -> Sequence[int]:
+        """Returns the sketches of this client's pair masks, k integers for each other client."""
+        return pair_sketches(matrix, keys, size=sketching_of(self._terms).size)
 
     def submit(self, update: ClientUpdate) -> memoryview:
         """Stage 3: returns the update in fixed point under all its masks, once a round.

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking.replies import Consent
 from securefl.channels.masking.requests import SurvivorList, UnmaskRequest
-from securefl.channels.masking.round_state import RoundState
 from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.sketches.context import (
     SEALED_SKETCHES,
@@ -36,6 +35,8 @@ from securefl.channels.masking.sketches.dealing import (
     Shares,
     check_dealing,
     context_of,
+)
+from securefl.channels.masking.sketches.dealing import (
     deal as dealing_of,
 )
 from securefl.channels.masking.sketches.distances import pair_values
@@ -102,7 +103,7 @@ def deal(member: Member, request: UploadList, state: SketchState, sketch_of: Ske
 
 def accept(member: Member, request: DealingList, state: SketchState) -> Answer:
     """Stage 5: checks all dealings, and signs which ones there are and which do not fit."""
-    dealings = _reader_of(member).dealings(
+    dealings = reader_of(member).dealings(
         request.dealings,
         round=state.round,
         context=state.context,
@@ -110,7 +111,7 @@ def accept(member: Member, request: DealingList, state: SketchState) -> Answer:
         zeros=len(state.uploaders) - 1,
         terms=member.terms,
     )
-    _check_own(member, request.dealings, request.boxes, state.public)
+    check_own(member, request.dealings, request.boxes, state.public)
     if not set(dealings) <= set(state.uploaders):
         raise ProtocolError("a dealing came from a client whose update did not arrive")
     contents = state.secrets.opened(state.own, state.peers, request.boxes, label=SEALED_SKETCHES)
@@ -124,9 +125,7 @@ def accept(member: Member, request: DealingList, state: SketchState) -> Answer:
     )
     rejected = {state.block.index(dealer) for dealer in dealings if dealer not in accepted}
     digest = digest_of_dealings(request.dealings)
-    reply = Acceptance(
-        member.terms.session, state.round, member.client, digest, bits_of(rejected)
-    )
+    reply = Acceptance(member.terms.session, state.round, member.client, digest, bits_of(rejected))
     after = replace(
         state,
         stage=ACCEPTED,
@@ -148,7 +147,7 @@ def measure(member: Member, request: AcceptanceList, state: SketchState) -> Answ
         raise ProtocolError("an acceptance came from a client that did not deal")
     if len(request.acceptances) < member.terms.threshold(len(state.block)):
         raise ProtocolError("fewer clients than the threshold saw the same dealings")
-    _reader_of(member).check_acceptances(request, state.dealings, member.terms)
+    reader_of(member).check_acceptances(request, state.dealings, member.terms)
     pairs = pair_values(state.accepted, _weights_of(member), state.uploaders)
     elements = [pairs[pair] for pair in sorted(pairs)]
     reply = DistanceShares(member.terms.session, state.round, member.client, elements)
@@ -270,10 +269,20 @@ def matrix_of(member: Member, state: SketchState) -> Matrix:
     return Matrix(state.seed, size=size, d=member.terms.words)
 
 
-def _check_own(
-    member: Member, dealings: Mapping[int, bytes], boxes: Mapping[int, bytes], public: bytes
+def check_own(
+    member: Member,
+    dealings: Mapping[int, bytes],
+    boxes: Mapping[int, bytes],
+    public: bytes | None,
 ) -> None:
-    """Raises ProtocolError unless this client's own dealing is there, and a box of each other."""
+    """Raises ProtocolError unless a client's own dealing is there, if any, and a box of each other.
+
+    Args:
+        member: the client.
+        dealings: dealer -> its signed dealing.
+        boxes: dealer -> the box for this client.
+        public: this client's own signed dealing; None if it dealt none.
+    """
     if dealings.get(member.client) != public:
         raise ProtocolError("the dealings do not hold this client's own")
     if set(boxes) != set(dealings) - {member.client}:
@@ -292,7 +301,8 @@ def _words_of(state: SketchState) -> NDArray[Any]:
     return state.words
 
 
-def _reader_of(member: Member) -> SketchReader:
+def reader_of(member: Member) -> SketchReader:
+    """Returns the reader of a client. Raises ValueError: it reads no such rounds."""
     if not isinstance(member.reader, SketchReader):
         raise ValueError("this client reads no requests of rounds with sketches")
     return member.reader
