@@ -57,8 +57,8 @@ def least_chosen(facts: Facts) -> int:
     The server could choose any of them: it is held to as many as a sum without a rule would have,
     or to all but two for each liar, one of whom may be an honest client.
     """
-    liars = 0 if facts.selection is None else facts.selection.liars
-    return max(facts.min_cohort, min(_fewest(facts), facts.invited - 2 * liars))
+    least = facts.channel.least_chosen
+    return facts.min_cohort if least is None else least(facts.terms, facts.invited)
 
 
 def needed_clients(*, corrupt: int, liars: int) -> int:
@@ -71,7 +71,7 @@ def needed_clients(*, corrupt: int, liars: int) -> int:
 
 
 def _fewest(facts: Facts) -> int:
-    """Returns how many clients a sum without a rule needs."""
+    """Returns how many clients a round needs, before a rule has chosen."""
     fewest = facts.channel.fewest
     return facts.min_cohort if fewest is None else fewest(facts.terms, facts.invited)
 

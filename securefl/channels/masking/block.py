@@ -8,7 +8,7 @@ shared, sent a masked input, consented and revealed.
 
 import hmac
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,13 @@ from securefl.channels.masking.replies import (
     RevealedShares,
     SealedShares,
 )
-from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
+from securefl.channels.masking.requests import (
+    Addressed,
+    KeyTable,
+    ShareDelivery,
+    SurvivorList,
+    UnmaskRequest,
+)
 from securefl.channels.masking.round_secrets import possession, upload_key
 from securefl.channels.masking.statement import digest_of_clients, statement_of
 from securefl.channels.masking.stream import add_words
@@ -35,7 +41,24 @@ from securefl.errors import ProtocolError, RoundAbandoned
 STAGES = 5
 UPLOAD_STAGE = 3
 
-_Reply = TypeVar("_Reply", Advertisement, SealedShares, MaskedInput, Consent, RevealedShares)
+
+class Reply(Protocol):
+    """A message of a client, which names its sender."""
+
+    @property
+    def session(self) -> bytes:
+        """16 bytes that name the session."""
+
+    @property
+    def round(self) -> int:
+        """The number of the round."""
+
+    @property
+    def sender(self) -> int:
+        """The client's id."""
+
+
+_Reply = TypeVar("_Reply", bound=Reply)
 
 
 class Block:
@@ -76,9 +99,7 @@ class Block:
         self._revealed: dict[int, RevealedShares] = {}  # U5
         self._total: NDArray[Any] | None = None  # (m,) words, from the first upload on
 
-    def request(
-        self, stage: int, client: int
-    ) -> KeyTable | ShareDelivery | SurvivorList | UnmaskRequest:
+    def request(self, stage: int, client: int) -> Addressed:
         """Returns the request of stages 2 to 5 to a client that is present."""
         head = (self._terms.session, self._round, client)
         if stage == 2:
@@ -223,6 +244,10 @@ class Block:
         """
         self.present = tuple(client for client in self.present if client in answered)
         self._check_present(stage)
+        self._go_on(stage)
+
+    def _go_on(self, stage: int) -> None:
+        """Draws the consequences of a stage that enough clients answered. Raises RoundAbandoned."""
         if stage == 2:
             self._sharing = self.present
         elif stage == 3:
@@ -253,17 +278,8 @@ class Block:
 
     def _unmask(self) -> None:
         """Takes all masks off the sum. Raises RoundAbandoned: a secret cannot be reconstructed."""
-        secrets = Reconstruction(
-            self._terms,
-            self._round,
-            self._members,
-            keys=self._keys,
-            commitments=self._commitments,
-            revealed=self._revealed,
-        )
         # All secrets first: a block that fails must not leave a sum with some of its masks off.
-        seeds = {client: secrets.seed(client) for client in self.survivors}
-        mask_keys = {client: secrets.mask_key(client) for client in sorted(self._dropped)}
+        seeds, mask_keys = self._secrets()
         remove_masks(
             self._sum,
             seeds=seeds,
@@ -271,6 +287,18 @@ class Block:
             keys=self._keys,
             model_hash=self.model_hash,
         )
+
+    def _secrets(self) -> tuple[dict[int, bytes], dict[int, RoundKey]]:
+        """Returns the survivors' seeds and the others' mask keys. Raises RoundAbandoned."""
+        reconstruction = Reconstruction(
+            self._terms,
+            self._round,
+            self._members,
+            keys=self._keys,
+            commitments=self._commitments,
+            revealed=self._revealed,
+        )
+        return reconstruction.secrets(self.survivors, self._dropped)
 
     @property
     def weight(self) -> int:

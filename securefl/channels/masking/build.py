@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,6 +22,11 @@ from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SECRET_BYTES
 from securefl.channels.masking.sights import CHOICE_SEES, CHOICE_THREATS, SEES, THREATS
+from securefl.channels.masking.sketches.context import fewest_answers, fewest_chosen
+from securefl.channels.masking.sketches.lying import LyingClient
+from securefl.channels.masking.sketches.reading import SketchReader
+from securefl.channels.masking.sketches.selecting import SelectingServer
+from securefl.channels.masking.sketches.sketching import SketchingClient
 from securefl.channels.masking.terms import masked_terms
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.channels.protocol import SET_UP, Plan, Sides
@@ -49,7 +55,7 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
         for client, key in keys.items()
     }
     setup_reader = SetupReader()
-    reader = RoundReader(blocks_for(plan.cohort))
+    reader = _reader(plan, terms)
 
     setup = SetupServer(server, terms)
     present = [client for client in plan.clients if client not in plan.missing]
@@ -58,7 +64,7 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
         {client: _setup_client(plan, members[client], terms, setup_reader) for client in present},
     )
     return Sides(
-        MaskedServer(server, agreed),
+        _server(plan, server, agreed),
         {client: _client(plan, members[client], agreed, reader) for client in agreed.roster},
         setup.left_out,
     )
@@ -80,7 +86,7 @@ def _setup_client(
 def _client(
     plan: Plan, member: Membership, agreed: Agreement, reader: RoundReader, beside: int = -1
 ) -> MaskedClient:
-    return MaskedClient(
+    return _kind_of_client(plan, member.client, agreed)(
         member.client,
         Identity(member.key),
         agreed,
@@ -92,8 +98,31 @@ def _client(
     )
 
 
+def _kind_of_client(plan: Plan, client: int, agreed: Agreement) -> Callable[..., MaskedClient]:
+    """Returns the class of a client; in simulation some of them lie about their sketches."""
+    if agreed.sketching is None:
+        return MaskedClient
+    lies = {} if plan.selection is None else plan.selection.lies
+    if client in lies:
+        return partial(LyingClient, lie=lies[client], liars=lies)
+    return SketchingClient
+
+
+def _server(plan: Plan, identity: Identity, agreed: Agreement) -> MaskedServer:
+    if agreed.sketching is None:
+        return MaskedServer(identity, agreed)
+    if plan.selection is None:
+        raise ValueError("these terms choose clients by their sketches, and no rule was given")
+    return SelectingServer(identity, agreed, plan.selection)
+
+
+def _reader(plan: Plan, terms: Agreement) -> RoundReader:
+    """Returns what reads the server's requests."""
+    return RoundReader(blocks_for(plan.cohort)) if terms.sketching is None else SketchReader()
+
+
 def _client_apart(plan: Plan, member: Membership, agreed: Agreement) -> MaskedRounds:
-    reader = RoundReader(blocks_for(plan.cohort))
+    reader = _reader(plan, agreed)
 
     def client(beside: int) -> MaskedClient:
         return _client(plan, member, agreed, reader, beside)
@@ -154,7 +183,7 @@ def _without_choice(options: Options) -> Options:
 
 
 MASKED_APART = Apart(
-    server=lambda plan, key, agreed: MaskedServer(Identity(key), agreed),
+    server=lambda plan, key, agreed: _server(plan, Identity(key), agreed),
     client=_client_apart,
     set_up=SetUp(
         server=_setup_server_apart,
@@ -171,7 +200,8 @@ MASKED_APART = Apart(
 def _fewest(terms: Agreement, cohort: int) -> int:
     """Returns how many updates all sums of a cohort need together."""
     blocks = blocks_for(cohort)
-    return blocks * terms.fewest(cohort // blocks)
+    fewest = blocks * terms.fewest(cohort // blocks)
+    return fewest if terms.sketching is None else max(fewest, fewest_answers(terms))
 
 
 def _described(terms: Agreement, cohort: int) -> str:
@@ -229,6 +259,7 @@ MASKED = Kind(
     describe=_described,
     threats=THREATS,
     sees=SEES,
+    least_chosen=fewest_chosen,
     choice_threats=CHOICE_THREATS,
     choice_sees=CHOICE_SEES,
     stages=lambda **options: 8 if options.get("sketch") else STAGES,

@@ -3,13 +3,25 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from securefl.channels.masking.agreement import MAX_BLOCK, Agreement, blocks_for, threshold_for
+from securefl.channels.masking.agreement import (
+    MAX_BLOCK,
+    Agreement,
+    Sketching,
+    blocks_for,
+    threshold_for,
+)
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.long_integers import LongIntegers
 from securefl.channels.masking.noise import SumNoise, Sums, sized
+from securefl.channels.masking.sketches.matrix import LARGEST_SKETCH, SMALLEST_SKETCH
+from securefl.channels.masking.sketches.replies import MAX_CHOICE
+from securefl.channels.masking.sketches.words import ROOM
 from securefl.channels.protocol import Plan
 from securefl.errors import at_least
 from securefl.privacy.noise.shares import NoiseShares
+
+# Weighted squared distances of the longest sketches stay far below half of the field.
+MAX_SKETCH_WEIGHT = 2**20
 
 
 def masked_terms(
@@ -35,6 +47,9 @@ def masked_terms(
     Raises:
         ValueError: the terms do not fit.
     """
+    sketching = None
+    if sketch is not None:
+        sketching = _sketching(plan, sketch, ring=ring, corrupt=corrupt, groups=groups, long=long)
     smallest = plan.cohort // blocks_for(plan.cohort)
     if smallest < plan.min_cohort:
         raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")
@@ -48,7 +63,8 @@ def masked_terms(
     elif long:
         code = LongIntegers(most)
     else:
-        code = FixedPoint(ring, clip, rounding, most=most, folded=plan.noise_at_opening)
+        room = most if sketching is None else ROOM * most
+        code = FixedPoint(ring, clip, rounding, most=room, folded=plan.noise_at_opening)
     return Agreement(
         session=plan.session,
         roster=roster or {},
@@ -63,7 +79,37 @@ def masked_terms(
         weights=plan.weights,
         config=plan.config,
         noise=noise,
+        sketching=sketching,
     )
+
+
+def _sketching(
+    plan: Plan, size: int, *, ring: int, corrupt: int, groups: int | None, long: bool
+) -> Sketching:
+    """Returns how clients are chosen. Raises ValueError: sums of these terms cannot choose any."""
+    selection = plan.selection
+    if selection is None or selection.liars < 1:
+        raise ValueError("sketches serve a rule that withstands at least one liar, and none is set")
+    if groups is not None or long or plan.noise is not None or plan.noise_at_opening:
+        raise ValueError("sketches go with neither groups, digits nor noise that adds up in a sum")
+    if ring != 32:
+        raise ValueError(f"sketches are taken in a ring of 32 bits, got ring={ring}")
+    if not SMALLEST_SKETCH <= size <= LARGEST_SKETCH:
+        raise ValueError(
+            f"a sketch has {SMALLEST_SKETCH} to {LARGEST_SKETCH} coordinates, got sketch={size}"
+        )
+    if plan.weights is None or plan.max_weight > MAX_SKETCH_WEIGHT:
+        raise ValueError(
+            f"sketches need public weights of at most {MAX_SKETCH_WEIGHT}: "
+            'use weights = "equal" or "declared"'
+        )
+    least = 2 * corrupt + 2 * selection.liars + 1
+    if not least <= plan.cohort <= MAX_CHOICE:
+        raise ValueError(
+            f"sketches with corrupt={corrupt} and f={selection.liars} take {least} to {MAX_CHOICE} "
+            f"clients in one sum, {plan.cohort} are invited"
+        )
+    return Sketching(size, selection.liars)
 
 
 def _sums(plan: Plan, most: int, *, smallest: int, corrupt: int) -> Sums:

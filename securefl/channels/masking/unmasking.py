@@ -3,7 +3,7 @@
 Source: Bonawitz et al., CCS 2017, figure 4, round 4 (Unmasking), at the server.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from securefl.channels.masking.keys import (
 )
 from securefl.channels.masking.replies import Advertisement, RevealedShares
 from securefl.channels.masking.round_secrets import pair_mask_key, self_mask_key
+from securefl.channels.masking.sketches.conflicts import WRONG_SHARES
 from securefl.channels.masking.stream import add_masks
 from securefl.channels.masking.wire import Table
 from securefl.errors import RoundAbandoned
@@ -31,6 +32,10 @@ class Reconstruction:
     Shares are judged one by one, so that wrong ones do no harm, however many, while a threshold of
     right ones is there. A secret that fails all the same is its dealer's fault: it committed to
     shares of something else.
+
+    Where the terms say how many clients may lie, a dealer that certainly lied is named. Honest
+    holders of an honest dealer's shares all have the right ones, so that at most as many of those
+    that answered lack one as may lie. Too few answers are nobody's fault.
 
     Args:
         agreement: the terms of the session.
@@ -57,6 +62,35 @@ class Reconstruction:
         self._keys = keys
         self._commitments = commitments
         self._revealed = revealed
+
+    def secrets(
+        self, survivors: Collection[int], dropped: Collection[int]
+    ) -> tuple[dict[int, bytes], dict[int, RoundKey]]:
+        """Returns the seeds of all survivors, and the mask keys of all dropped clients.
+
+        Raises:
+            RoundAbandoned: a secret cannot be reconstructed. It names every dealer that certainly
+                lied, so that several of them cost one round.
+        """
+        failures: list[RoundAbandoned] = []
+        seeds: dict[int, bytes] = {}
+        mask_keys: dict[int, RoundKey] = {}
+        for client in sorted(survivors):
+            try:
+                seeds[client] = self.seed(client)
+            except RoundAbandoned as failure:
+                failures.append(failure)
+        for client in sorted(dropped):
+            try:
+                mask_keys[client] = self.mask_key(client)
+            except RoundAbandoned as failure:
+                failures.append(failure)
+        if failures:
+            named = {client: why for failure in failures for client, why in failure.named.items()}
+            # One sentence suffices; where somebody is named, it should say so.
+            first = next((failure for failure in failures if failure.named), failures[0])
+            raise RoundAbandoned(str(first), named=named)
+        return seeds, mask_keys
 
     def seed(self, client: int) -> bytes:
         """Returns a survivor's self-mask seed. Raises RoundAbandoned: too few shares, or false."""
@@ -123,6 +157,8 @@ class Reconstruction:
         """
         threshold = self._terms.threshold(len(self._members))
         if len(shares) < threshold:
+            if self._is_dealers_fault(lacking=len(self._revealed) - len(shares)):
+                raise self._lied(kind, client)
             raise RoundAbandoned(
                 f"the {kind} of client {client} has {len(shares)} right shares left, it takes "
                 f"{threshold}; the others are missing or wrong, because of their holders or of "
@@ -132,8 +168,20 @@ class Reconstruction:
         points = {1 + self._members.index(holder): shares[holder] for holder in holders}
         secret = shamir.reconstruct(points)
         if secret is None or not fits(secret):
-            raise RoundAbandoned(f"the shares that client {client} dealt do not give its {kind}")
+            raise self._lied(kind, client)
         return secret
+
+    def _is_dealers_fault(self, *, lacking: int) -> bool:
+        """Whether more of those that answered lack a right share than may lie."""
+        sketching = self._terms.sketching
+        return sketching is not None and lacking > sketching.liars
+
+    def _lied(self, kind: str, client: int) -> RoundAbandoned:
+        """Returns the failure of a secret; the terms decide whether it names the dealer."""
+        sentence = f"the shares that client {client} dealt do not give its {kind}"
+        if self._terms.sketching is None:
+            return RoundAbandoned(sentence)
+        return RoundAbandoned(sentence, named={client: WRONG_SHARES})
 
 
 def remove_masks(
