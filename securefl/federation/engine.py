@@ -113,11 +113,12 @@ def conclude(
     after = state
     log.clock = federation.end_of(state.round)
     if view is not None:
-        memory = federation.memory
-        log.note_lost(cohort, view, {} if memory is None else memory.named)
+        log.note_lost(cohort, view)
         log.note_choice(view)
         # The server has seen the next model's name, so the name counts even if its sum is refused.
         after = aggregated(federation, view, replace(state, name=view.model_name), log)
+    if federation.memory is not None:
+        log.note_barred(cohort, federation.memory.named)
     return written(federation, state, after, cohort, log, started=started)
 
 

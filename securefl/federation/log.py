@@ -112,20 +112,22 @@ class RoundLog:
         self.named = view.named
         self.paired = view.paired
 
-    def note_lost(self, cohort: tuple[int, ...], view: View, barred: Mapping[int, str]) -> None:
-        """Notes clients that answered and are in no row: a channel may lose a whole block.
+    def note_lost(self, cohort: tuple[int, ...], view: View) -> None:
+        """Notes clients that answered and are in no row: a channel may lose a whole block."""
+        counted = {*view.clients, *view.left_out, *view.named}
+        for client in set(cohort) - counted - set(self.absent):
+            self.absent[client] = "lost with its block, of which too few were left"
+
+    def note_barred(self, cohort: tuple[int, ...], barred: Mapping[int, str]) -> None:
+        """Notes invited clients that nobody listened to, for what they did in earlier rounds.
 
         Args:
             cohort: the invited clients.
-            view: the outcome of the channel.
-            barred: client -> why it takes no part in any round.
+            barred: client -> why it takes no part, now that the round has ended.
         """
-        counted = {*view.clients, *view.left_out, *view.named}
-        for client in set(cohort) - counted - set(self.absent):
-            if client in barred:
+        for client in cohort:
+            if client in barred and client not in self.named:
                 self.absent[client] = f"{BARRED}{barred[client]}"
-            else:
-                self.absent[client] = "lost with its block, of which too few were left"
 
     @property
     def transcript(self) -> tuple[Header, ...]:

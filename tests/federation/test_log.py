@@ -19,10 +19,17 @@ VIEW = View(
 
 def test_whoever_is_in_no_row_is_absent_with_the_reason_for_it() -> None:
     log = RoundLog(UNWATCHED, absent={6: "dropped"})
-    log.note_lost(tuple(range(9)), VIEW, {7: "contradicted"})
+    log.note_lost(tuple(range(8)), VIEW)
     lost = "lost with its block, of which too few were left"
     # Clients that were not chosen, or found lying in this round, are noted as such.
-    assert log.absent == {4: lost, 5: lost, 6: "dropped", 7: f"{BARRED}contradicted", 8: lost}
+    assert log.absent == {4: lost, 5: lost, 6: "dropped", 7: lost}
+
+
+def test_clients_found_lying_in_earlier_rounds_are_absent_for_that() -> None:
+    log = RoundLog(UNWATCHED, absent={6: "its message was dropped", 7: "its message was dropped"})
+    log.note_choice(VIEW)
+    log.note_barred(tuple(range(8)), {3: "its sketch is another", 7: "contradicted", 9: "away"})
+    assert log.absent == {6: "its message was dropped", 7: f"{BARRED}contradicted"}
 
 
 def test_a_choice_and_its_liars_are_noted() -> None:

@@ -47,6 +47,11 @@ class SelectingServer(MaskedServer):
         self._paired: tuple[tuple[int, int], ...] = ()
         self._nonce = b""
 
+    @property
+    def named(self) -> Mapping[int, str]:
+        """Client -> why it takes no further part in the run."""
+        return self._named
+
     def recall(self, named: Mapping[int, str], paired: Iterable[tuple[int, int]] = ()) -> None:
         """Takes up the liars of earlier rounds, for a run that is resumed.
 
