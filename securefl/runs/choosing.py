@@ -24,7 +24,9 @@ class Choosing(TypedDict, total=False):
 
 def choosing(rounds: Sequence[RoundRecord], clients: Collection[int]) -> Choosing:
     """Returns what the records of a run say about the choice, for these clients."""
-    left_out = Counter(client for record in rounds for client in record.left_out)
+    # A round without a result chose nobody.
+    counted = [record for record in rounds if not record.abandoned]
+    left_out = Counter(client for record in counted for client in record.left_out)
     named = {client: why for record in rounds for client, why in record.named.items()}
     # Pairs of a round that has a result are left out of that round only.
     paired = [pair for record in rounds if record.abandoned for pair in record.paired]

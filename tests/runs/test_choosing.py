@@ -9,7 +9,7 @@ from tests.runs.test_aftermath import record
 LOST = replace(record(0.5), abandoned=True, reason="the check", survivors=())
 ROUNDS: list[RoundRecord] = [
     replace(record(0.5), left_out=(2, 10), paired=((0, 1),)),
-    replace(LOST, named={3: "its sketch is another"}, paired=((4, 5),)),
+    replace(LOST, left_out=(2,), named={3: "its sketch is another"}, paired=((4, 5),)),
     replace(record(0.5), left_out=(10,), named={7: "contradicted"}),
 ]
 
