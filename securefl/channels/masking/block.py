@@ -8,7 +8,7 @@ shared, sent a masked input, consented and revealed.
 
 import hmac
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from securefl.channels.masking.replies import (
     Advertisement,
     Consent,
     MaskedInput,
+    Reply,
     RevealedShares,
     SealedShares,
 )
@@ -40,23 +41,6 @@ from securefl.errors import ProtocolError, RoundAbandoned
 
 STAGES = 5
 UPLOAD_STAGE = 3
-
-
-class Reply(Protocol):
-    """A message of a client, which names its sender."""
-
-    @property
-    def session(self) -> bytes:
-        """16 bytes that name the session."""
-
-    @property
-    def round(self) -> int:
-        """The number of the round."""
-
-    @property
-    def sender(self) -> int:
-        """The client's id."""
-
 
 _Reply = TypeVar("_Reply", bound=Reply)
 
@@ -174,20 +158,16 @@ class Block:
         if keys.block != digest_of_clients(self._members) or keys.mask_key == keys.sealing_key:
             raise ProtocolError("keys for another block, or one key for two uses")
         # Another writing of a key gives the same secrets, and would pass for a second key.
-        if not (is_reduced(keys.mask_key) and is_reduced(keys.sealing_key)):
+        if not all(map(is_reduced, keys.public_keys)):
             raise ProtocolError("a key that is not written in its reduced form")
         # Refuses points of low order: they share the same, known secret with every key.
-        agreed = self._server_key.agree([keys.mask_key, keys.sealing_key])
+        agreed = self._server_key.agree(list(keys.public_keys))
         # A client that copies another's public keys could get the honest owner dropped.
         if not hmac.compare_digest(keys.proof, possession(agreed, keys, self._server_key.public)):
             raise ProtocolError("the sender does not have the private keys")
-        earlier_keys = {
-            key
-            for earlier in self._keys.values()
-            for key in (earlier.mask_key, earlier.sealing_key)
-        }
+        earlier_keys = {key for earlier in self._keys.values() for key in earlier.public_keys}
         # Two clients that share a private key can both prove it; the second one is dropped.
-        if not earlier_keys.isdisjoint((keys.mask_key, keys.sealing_key)):
+        if not earlier_keys.isdisjoint(keys.public_keys):
             raise ProtocolError("somebody else's key")
         return upload_key(agreed[1], keys, self._server_key.public)
 
@@ -195,8 +175,7 @@ class Block:
         """Returns the boxes, if there is one for every other client and a commitment for all."""
         boxes = self._own(boxes, client)
         everyone = set(self._keys)
-        holders = everyone - {client}
-        if set(boxes.sealed) != holders or set(boxes.commitments) != everyone:
+        if set(boxes.sealed) != everyone - {client} or set(boxes.commitments) != everyone:
             raise ProtocolError(
                 "shares go to every other client, once, and the dealer commits to all of them"
             )
@@ -219,8 +198,7 @@ class Block:
 
         A server that took both kinds of one client could open its single update.
         """
-        survivors_only = set(shares.seeds) <= set(self.survivors)
-        if not survivors_only or not set(shares.mask_keys) <= self._dropped:
+        if not (set(shares.seeds) <= set(self.survivors) and set(shares.mask_keys) <= self._dropped):
             raise ProtocolError(
                 "seeds are revealed for survivors only, mask keys for dropped clients only"
             )

@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,22 @@ from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, pack_head, unpack
 from securefl.channels.protocol import Packet
 
 
+class Reply(Protocol):
+    """A message of a client, which names its sender."""
+
+    @property
+    def session(self) -> bytes:
+        """16 bytes that name the session."""
+
+    @property
+    def round(self) -> int:
+        """The number of the round."""
+
+    @property
+    def sender(self) -> int:
+        """The client's id."""
+
+
 @dataclass(frozen=True)
 class Advertisement(Named):
     """Stage 1: this round's public keys; to the server and on to every client, signature included.
@@ -52,6 +68,11 @@ class Advertisement(Named):
     commitment: bytes
     block: bytes
     proof: bytes
+
+    @property
+    def public_keys(self) -> tuple[bytes, bytes]:
+        """The mask key and the sealing key."""
+        return self.mask_key, self.sealing_key
 
     def to_bytes(self) -> bytes:
         """Returns the head and 148 bytes."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from securefl.channels.masking.agreement import (
     MAX_BLOCK,
     Agreement,
+    Sketching,
 )
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.long_integers import LongIntegers
@@ -280,6 +281,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "weights, none public": {"weights": None},
     "weights, one less": {"weights": dict.fromkeys(range(6), 1)},
     "weights, another id": {"weights": dict.fromkeys((0, 1, 2, 3, 4, 5, 7), 1)},
+    "sketching": {"sketching": Sketching(64, 1)},
+    "sketching, size": {"sketching": Sketching(65, 1)},
+    "sketching, liars": {"sketching": Sketching(64, 2)},
     "beacon": {"beacon": b"\0"},
     "config": {"config": b"\0"},
     "cohort": {"cohort": 101},

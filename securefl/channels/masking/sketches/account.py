@@ -4,8 +4,6 @@
 sketches disagree. This file decides which replies count.
 """
 
-from collections.abc import Mapping
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,36 +14,30 @@ from securefl.channels.masking.block import UPLOAD_STAGE, Block
 from securefl.channels.masking.keys import RoundKey
 from securefl.channels.masking.replies import MaskedInput, RevealedShares
 from securefl.channels.masking.requests import Addressed, SurvivorList, UnmaskRequest
-from securefl.channels.masking.round_secrets import pair_mask_key, self_mask_key
-from securefl.channels.masking.sketches.choosing import Compared, Suspects, chosen_of, compared
+from securefl.channels.masking.sketches.choosing import Compared, Suspects, chosen_of, summed_sketch
 from securefl.channels.masking.sketches.context import (
-    digest_of_dealings,
-    digest_of_uploads,
+    context_on,
     fewest_chosen,
-    points_of,
+    matrix_on,
     sketching_of,
     statement_on,
 )
-from securefl.channels.masking.sketches.dealing import PAIR_SKETCHES, SKETCHES, context_of
+from securefl.channels.masking.sketches.dealing import PAIR_SKETCHES, SKETCHES
 from securefl.channels.masking.sketches.dealings import Dealings
-from securefl.channels.masking.sketches.decoding import decoded_columns
 from securefl.channels.masking.sketches.distances import Pair
-from securefl.channels.masking.sketches.field import centred
-from securefl.channels.masking.sketches.inquiry import Inquiry
-from securefl.channels.masking.sketches.judging import expected_residue
-from securefl.channels.masking.sketches.matrix import Matrix, digest_of_words, seed_of
+from securefl.channels.masking.sketches.inquiry import Inquiry, residues_of
+from securefl.channels.masking.sketches.matrix import Matrix, digest_of_words
+from securefl.channels.masking.sketches.measuring import Measurements
 from securefl.channels.masking.sketches.replies import (
     Acceptance,
     DistanceShares,
     OpeningShares,
-    places_of,
 )
 from securefl.channels.masking.sketches.requests import AcceptanceList, DealingList, UploadList
 from securefl.channels.masking.statement import statement_of
 from securefl.channels.masking.stream import add_words
 from securefl.channels.masking.unmasking import remove_masks
 from securefl.channels.protocol import Packet, Seen, Selection
-from securefl.errors import ProtocolError, RoundAbandoned
 
 OPENING_STAGE = 8
 
@@ -87,11 +79,7 @@ class SelectingBlock(Block):
         self._nonce = nonce
         self._uploads: dict[int, NDArray[Any]] = {}  # U3 -> words (m,)
         self._digests: dict[int, bytes] = {}
-        self._dealings: Dealings | None = None
-        self._dealings_digest = b""
-        self._acceptances: dict[int, bytes] = {}
-        self._rejected: dict[int, frozenset[int]] = {}  # holder -> dealers
-        self._answers: dict[int, Mapping[Pair, int]] = {}
+        self._measurements: Measurements | None = None
         self.distances: Compared | None = None
         self._sketches: dict[int, list[int]] = {}  # holder -> share of the sum
         self.found = suspects  # with those of this round
@@ -108,11 +96,11 @@ class SelectingBlock(Block):
         return tuple(sorted(self._digests))
 
     @property
-    def dealings(self) -> Dealings:
-        """The dealings of sketches, from stage 4 on."""
-        if self._dealings is None:
+    def measurements(self) -> Measurements:
+        """The dealings of sketches and what holders say about them, from stage 4 on."""
+        if self._measurements is None:
             raise ValueError("no sketch was dealt before the uploads were fixed")
-        return self._dealings
+        return self._measurements
 
     @property
     def matrix(self) -> Matrix:
@@ -138,8 +126,12 @@ class SelectingBlock(Block):
     @property
     def newly_named(self) -> dict[int, str]:
         """The clients that this round named, and why."""
-        before = self.suspects.named
-        return {c: why for c, why in self.found.named.items() if c not in before}
+        return {c: why for c, why in self.found.named.items() if c not in self.suspects.named}
+
+    @property
+    def newly_paired(self) -> tuple[Pair, ...]:
+        """The pairs that this round matched, one of each lied; they concern this round only."""
+        return self.found.paired[len(self.suspects.paired) :]
 
     def request(self, stage: int, client: int) -> Addressed:
         """Returns the request of stages 2 to 8 to a client that is present."""
@@ -149,9 +141,13 @@ class SelectingBlock(Block):
         if stage == 4:
             return UploadList(*head, self._nonce, self._digests)
         if stage == 5:
-            return DealingList(*head, self.dealings.signed, self.dealings.boxes_for(client))
+            return DealingList(
+                *head,
+                self.measurements.dealings.signed,
+                self.measurements.dealings.boxes_for(client),
+            )
         if stage == 6:
-            return AcceptanceList(*head, self._acceptances)
+            return AcceptanceList(*head, self.measurements.acceptances)
         if stage == 7:
             return SurvivorList(*head, self.survivors)
         if stage == OPENING_STAGE:
@@ -166,10 +162,10 @@ class SelectingBlock(Block):
             self._take_upload(client, body)
             return Seen.MASKED_UPDATE
         if stage == 4:
-            self.dealings.take(client, body)
+            self.measurements.dealings.take(client, body)
             return Seen.SKETCH_SHARES
         if stage == 5:
-            self._take_acceptance(client, body, message)
+            self.measurements.accept(self._own(Acceptance.from_bytes(body), client), message)
             return Seen.ACCEPTANCES
         if stage == 6:
             self._take_distances(client, body)
@@ -190,24 +186,10 @@ class SelectingBlock(Block):
         self._uploads[client] = words
         self._digests[client] = digest_of_words(words)
 
-    def _take_acceptance(self, client: int, body: memoryview, message: Packet) -> None:
-        acceptance = self._own(Acceptance.from_bytes(body), client)
-        places = places_of(acceptance.rejected)
-        if acceptance.digest != self._dealings_digest:
-            raise ProtocolError("another digest of all dealings than the server's")
-        if places and max(places) >= len(self._members):
-            raise ProtocolError("a rejected dealer is outside the block")
-        rejected = frozenset(self._members[place] for place in places)
-        if not rejected <= set(self.dealings.dealers) - {client}:
-            raise ProtocolError("a rejected client did not deal, or is the sender itself")
-        self._acceptances[client] = bytes(message)
-        self._rejected[client] = rejected
-
     def _take_distances(self, client: int, body: memoryview) -> None:
-        accepted = sorted(set(self.dealings.dealers) - self._rejected[client])
-        pairs = list(combinations(accepted, 2))
-        shares = self._own(DistanceShares.from_bytes(body, count=len(pairs)), client)
-        self._answers[client] = dict(zip(pairs, shares.elements, strict=True))
+        count = len(self.measurements.pairs_of(client))
+        shares = DistanceShares.from_bytes(body, count=count)
+        self.measurements.measure(self._own(shares, client))
 
     def _take_opening(self, client: int, body: memoryview) -> None:
         size = sketching_of(self._terms).size
@@ -230,27 +212,16 @@ class SelectingBlock(Block):
             c for c in self.present if c not in self.asked
         )
         if self._pairs_are_dealt:
-            raise self.inquiry.verdict(self._residues(), self.found)
-        self._pairs_are_dealt = True
-
-    def _residues(self) -> dict[int, NDArray[Any]]:
-        """Returns chosen client -> the sketch that its upload speaks for, modulo 2^32."""
-        residues = {}
-        for client in self.survivors:
-            own = self._keys[client]
-            outside: dict[int, bytes] = {}
-            for other, mask_key in self._mask_keys.items():
-                (agreed,) = mask_key.agree([own.mask_key])
-                peer = self._keys[other]
-                outside[other] = pair_mask_key(agreed, own, peer, model_hash=self.model_hash)
-            residues[client] = expected_residue(
+            residues = residues_of(
+                self._uploads,
                 self.matrix,
-                self._uploads[client],
-                client=client,
-                self_mask=self_mask_key(self._seeds[client], own),
-                outside=outside,
+                keys=self._keys,
+                seeds=self._seeds,
+                mask_keys=self._mask_keys,
+                model_hash=self.model_hash,
             )
-        return residues
+            raise self.inquiry.verdict(residues, self.found)
+        self._pairs_are_dealt = True
 
     def _go_on(self, stage: int) -> None:
         """Draws the consequences of a stage. Raises RoundAbandoned."""
@@ -258,8 +229,6 @@ class SelectingBlock(Block):
             super()._go_on(stage)
         elif stage == UPLOAD_STAGE:
             self._fix_uploads()
-        elif stage == 4:
-            self._dealings_digest = digest_of_dealings(self.dealings.signed)
         elif stage == 6:
             self._choose()
         elif stage == OPENING_STAGE:
@@ -269,41 +238,20 @@ class SelectingBlock(Block):
         """Fixes U3, and with it the matrix, which nobody could know before."""
         self._sealed = {}
         size = sketching_of(self._terms).size
-        self._dealings = Dealings(
+        dealings = Dealings(
             self._terms,
             self._round,
             self.uploaders,
-            self._context(SKETCHES),
+            context_on(SKETCHES, self._terms, self._round, self._digests),
             values=size,
             zeros=len(self._digests) - 1,
         )
-        seed = seed_of(
-            terms=self._terms.digest,
-            session=self._terms.session,
-            round=self._round,
-            nonce=self._nonce,
-            uploads=digest_of_uploads(self._digests),
-        )
-        self._matrix = Matrix(seed, size=size, d=self._terms.words)
-
-    def _context(self, label: bytes) -> bytes:
-        """Returns the digest of what dealings under a label are about."""
-        uploads = digest_of_uploads(self._digests)
-        return context_of(label, session=self._terms.session, round=self._round, uploads=uploads)
+        self._measurements = Measurements(dealings, self._members)
+        self._matrix = matrix_on(self._terms, self._round, self._nonce, self._digests)
 
     def _choose(self) -> None:
         """Fixes the clients of the sum. Raises RoundAbandoned: see `choosing`."""
-        rejections = {
-            (dealer, holder) for holder, dealers in self._rejected.items() for dealer in dealers
-        }
-        self.distances = compared(
-            self._answers,
-            dealers=self.dealings.dealers,
-            suspects=self.suspects,
-            rejections=rejections,
-            block=self._members,
-            terms=self._terms,
-        )
+        self.distances = self.measurements.compared(self.suspects)
         self.found = self.distances.suspects
         fewest = fewest_chosen(self._terms, len(self._members))
         self.survivors = chosen_of(self.distances, self._selection, fewest=fewest)
@@ -313,7 +261,7 @@ class SelectingBlock(Block):
             survivors=self.survivors,
             model_hash=self.model_hash,
         )
-        self._statement = statement_on(facts, self._dealings_digest)
+        self._statement = statement_on(facts, self.measurements.digest)
 
     def _open(self) -> None:
         """Opens the one sum of the round, and holds it against the sketches.
@@ -321,7 +269,9 @@ class SelectingBlock(Block):
         Raises:
             RoundAbandoned: a secret or the sum of sketches cannot be reconstructed.
         """
-        sketch = self._sketch_of_sum()
+        sketch = summed_sketch(
+            self._sketches, suspects=self.found, block=self._members, terms=self._terms
+        )
         self._seeds, self._mask_keys = self._secrets()
         total = np.zeros(self._terms.words, dtype=self._terms.code.word)
         for client in self.survivors:
@@ -346,31 +296,5 @@ class SelectingBlock(Block):
             self._members,
             holders=self.uploaders,
             chosen=self.survivors,
-            context=self._context(PAIR_SKETCHES),
+            context=context_on(PAIR_SKETCHES, self._terms, self._round, self._digests),
         )
-
-    def _sketch_of_sum(self) -> list[int]:
-        """Returns the sum of the chosen clients' sketches, as integers.
-
-        Raises:
-            RoundAbandoned: too few holders sent right shares.
-        """
-        # A client that is in a pair of this round is no holder: one of each pair lies.
-        holders = [holder for holder in self._sketches if holder not in self.found.clients]
-        points = points_of(self._members, tuple(holders))
-        columns = (
-            decoded_columns(
-                {points[holder]: self._sketches[holder] for holder in holders},
-                degree=self._terms.corrupt,
-                errors=self.found.liars,
-            )
-            if holders
-            else [None]
-        )
-        integers = [centred(column) for column in columns if column is not None]
-        if len(integers) < len(columns):
-            raise RoundAbandoned(
-                f"{len(holders)} clients sent shares of the sum of sketches, of which too few are "
-                "right"
-            )
-        return integers

@@ -12,6 +12,7 @@ from itertools import combinations
 from securefl.channels.masking.sketches.blame import opened_shares, partners
 from securefl.channels.masking.sketches.context import (
     SEALED_PAIR_SKETCHES,
+    matrix_on,
     points_of,
     sketching_of,
 )
@@ -23,7 +24,6 @@ from securefl.channels.masking.sketches.state import BLAMED, SketchState
 from securefl.channels.masking.sketches.steps import (
     accepted_shares,
     check_own,
-    matrix_of,
     reader_of,
     sealed,
 )
@@ -42,7 +42,7 @@ def deal_pairs(
         raise ProtocolError("this client was not chosen, and has no part in the sum")
     keys = {other: state.pair_keys[other] for other in partners(member.client, state.survivors)}
     dealing = deal(
-        sketches_of(matrix_of(member, state), keys),
+        sketches_of(matrix_on(member.terms, state.round, state.nonce, state.digests), keys),
         zeros=0,
         degree=member.terms.corrupt,
         points=points_of(state.block, state.uploaders),

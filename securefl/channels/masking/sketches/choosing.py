@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.fixed_point import FixedPoint
-from securefl.channels.masking.sketches.conflicts import CONTRADICTED, liars_left, settled
+from securefl.channels.masking.sketches.conflicts import CONTRADICTED, SILENT, liars_left, settled
 from securefl.channels.masking.sketches.context import points_of, sketching_of
+from securefl.channels.masking.sketches.decoding import decoded_columns
 from securefl.channels.masking.sketches.distances import Pair, squared_distances
+from securefl.channels.masking.sketches.field import centred
 from securefl.channels.protocol import Selection
 from securefl.errors import RoundAbandoned
 
@@ -42,9 +44,14 @@ class Suspects:
 
     @classmethod
     def of(cls, named: Mapping[int, str], paired: Sequence[Pair], terms: Agreement) -> "Suspects":
-        """Returns the suspects of earlier rounds."""
-        liars = liars_left(named, paired, f=sketching_of(terms).liars)
-        return cls(liars, dict(named), tuple(paired))
+        """Returns the suspects of earlier rounds.
+
+        The liar of a pair is known once one of both is proven to lie. The other one is free again.
+        """
+        proven = {client for client, reason in named.items() if reason != SILENT}
+        open_pairs = tuple(pair for pair in paired if proven.isdisjoint(pair))
+        liars = liars_left(named, open_pairs, f=sketching_of(terms).liars)
+        return cls(liars, dict(named), open_pairs)
 
     def joined(self, edges: Iterable[Pair]) -> "Suspects":
         """Returns the suspects after some edges, each of which has a liar as one of its ends.
@@ -137,11 +144,47 @@ def chosen_of(distances: Compared, selection: Selection, *, fewest: int) -> tupl
         raise RoundAbandoned(
             f"{len(clients)} sketches are undisputed, the rule takes {least} to choose from"
         )
-    weights = selection.choose(squared, suspects.liars)
+    try:
+        weights = selection.choose(squared, suspects.liars)
+    except ValueError as reason:  # its parameters may ask for more clients than are left
+        raise RoundAbandoned(str(reason)) from None
     chosen = tuple(c for c, weight in zip(clients, weights, strict=True) if weight > 0)
     if len(chosen) < fewest:
         raise RoundAbandoned(f"the rule chose {len(chosen)} clients, a sum takes {fewest}")
     return chosen
+
+
+def summed_sketch(
+    shares: Mapping[int, Sequence[int]],
+    *,
+    suspects: Suspects,
+    block: tuple[int, ...],
+    terms: Agreement,
+) -> list[int]:
+    """Returns the sum of the chosen clients' sketches, k integers.
+
+    Args:
+        shares: holder -> its shares of the sum.
+        suspects: whose shares do not count.
+        block: the invited clients.
+        terms: of the session.
+
+    Raises:
+        RoundAbandoned: too few holders sent right shares.
+    """
+    holders = tuple(holder for holder in shares if holder not in suspects.clients)
+    points = points_of(block, holders)
+    columns = decoded_columns(
+        {points[holder]: shares[holder] for holder in holders},
+        degree=terms.corrupt,
+        errors=suspects.liars,
+    )
+    integers = [centred(column) for column in columns if column is not None]
+    if len(integers) < sketching_of(terms).size:
+        raise RoundAbandoned(
+            f"{len(holders)} clients sent shares of the sum of sketches, of which too few are right"
+        )
+    return integers
 
 
 def _unit(terms: Agreement) -> float:

@@ -3,6 +3,8 @@
 import hashlib
 
 from securefl.channels.masking.agreement import Agreement, Sketching
+from securefl.channels.masking.sketches.dealing import context_of
+from securefl.channels.masking.sketches.matrix import Matrix, seed_of
 from securefl.channels.masking.wire import Table, pack_table
 
 _UPLOADS = b"securefl masking 1, list of uploads"
@@ -29,6 +31,24 @@ def promise_of(nonce: bytes) -> bytes:
 def digest_of_uploads(digests: Table) -> bytes:
     """Returns 32 bytes that fix who uploaded what. The order of a table is its clients'."""
     return hashlib.sha256(_UPLOADS + pack_table(digests)).digest()
+
+
+def context_on(label: bytes, terms: Agreement, round: int, digests: Table) -> bytes:
+    """Returns the digest of what dealings under a label are about, see `dealing.context_of`."""
+    uploads = digest_of_uploads(digests)
+    return context_of(label, session=terms.session, round=round, uploads=uploads)
+
+
+def matrix_on(terms: Agreement, round: int, nonce: bytes, digests: Table) -> Matrix:
+    """Returns the matrix of a round, which nobody knew before all uploads were fixed."""
+    seed = seed_of(
+        terms=terms.digest,
+        session=terms.session,
+        round=round,
+        nonce=nonce,
+        uploads=digest_of_uploads(digests),
+    )
+    return Matrix(seed, size=sketching_of(terms).size, d=terms.words)
 
 
 def digest_of_dealings(signed: Table) -> bytes:

@@ -12,13 +12,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement
+from securefl.channels.masking.keys import RoundKey
+from securefl.channels.masking.replies import Advertisement
 from securefl.channels.masking.requests import Addressed
+from securefl.channels.masking.round_secrets import pair_mask_key, self_mask_key
 from securefl.channels.masking.sketches.blame import Opened
 from securefl.channels.masking.sketches.choosing import Suspects
 from securefl.channels.masking.sketches.context import points_of, sketching_of
 from securefl.channels.masking.sketches.dealings import Dealings
-from securefl.channels.masking.sketches.judging import Blame, judged
-from securefl.channels.masking.sketches.replies import BlameShares, places_of
+from securefl.channels.masking.sketches.judging import Blame, expected_residue, judged
+from securefl.channels.masking.sketches.matrix import Matrix
+from securefl.channels.masking.sketches.replies import BlameShares, clients_of
 from securefl.channels.masking.sketches.requests import CHALLENGE_BYTES, BlameRequest, Challenge
 from securefl.channels.protocol import Seen
 from securefl.errors import ProtocolError, RoundAbandoned
@@ -80,10 +84,7 @@ class Inquiry:
         sent = BlameShares.from_bytes(body, most=most)
         if (sent.session, sent.round, sent.sender) != (self._terms.session, self._round, client):
             raise ProtocolError("another session, round or sender")
-        places = places_of(sent.rejected)
-        if places and max(places) >= len(self._block):
-            raise ProtocolError("a rejected dealer is outside the block")
-        rejected = frozenset(self._block[place] for place in places)
+        rejected = clients_of(sent.rejected, self._block)
         accepted = [dealer for dealer in dealers if dealer not in rejected]
         if len(sent.elements) != _elements(len(accepted), self._size):
             raise ProtocolError("not one share for each pair, and a sketch for each client")
@@ -129,6 +130,42 @@ class Inquiry:
             named=blame.named,
             paired=blame.pairs,
         )
+
+
+def residues_of(
+    uploads: Mapping[int, NDArray[Any]],
+    matrix: Matrix,
+    *,
+    keys: Mapping[int, Advertisement],
+    seeds: Mapping[int, bytes],
+    mask_keys: Mapping[int, RoundKey],
+    model_hash: bytes,
+) -> dict[int, NDArray[Any]]:
+    """Returns chosen client -> the sketch that its upload speaks for, modulo 2^32.
+
+    Args:
+        uploads: client -> its masked words (m,).
+        matrix: of the round.
+        keys: client -> its advertisement.
+        seeds: chosen client -> the seed of its self mask.
+        mask_keys: client that was not chosen -> its mask key.
+        model_hash: names the model, to which pair masks are bound.
+    """
+    residues: dict[int, NDArray[Any]] = {}
+    for client, seed in seeds.items():
+        own = keys[client]
+        outside: dict[int, bytes] = {}
+        for other, mask_key in mask_keys.items():
+            (agreed,) = mask_key.agree([own.mask_key])
+            outside[other] = pair_mask_key(agreed, own, keys[other], model_hash=model_hash)
+        residues[client] = expected_residue(
+            matrix,
+            uploads[client],
+            client=client,
+            self_mask=self_mask_key(seed, own),
+            outside=outside,
+        )
+    return residues
 
 
 def _elements(dealers: int, size: int) -> int:

@@ -12,6 +12,7 @@ from securefl.channels.masking.reading import RequestKind, RoundReader
 from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
 from securefl.channels.masking.shared import Kept
 from securefl.channels.masking.sketches.dealing import proof_bytes
+from securefl.channels.masking.sketches.field import ELEMENT_BYTES, unpacked
 from securefl.channels.masking.sketches.replies import Acceptance, PublicDealing
 from securefl.channels.masking.sketches.requests import (
     AcceptanceList,
@@ -129,6 +130,7 @@ def public_dealing(
     dealing = PublicDealing.from_bytes(body, proof=proof, most=len(holders))
     if (dealing.session, dealing.round, dealing.sender) != (terms.session, round, dealer):
         raise ProtocolError("a dealing of another session, round or dealer")
+    unpacked(dealing.proof, proof // ELEMENT_BYTES)  # drops elements that are not below the prime
     if dealing.context != context or tuple(dealing.table) != holders:
         raise ProtocolError("a dealing about other uploads, or to other holders")
     return dealing

@@ -146,7 +146,7 @@ class DistanceShares(Named):
     def from_bytes(cls, data: Packet, *, count: int) -> "DistanceShares":
         """Parses exactly `count` elements. Raises ProtocolError."""
         session, round, sender, body = unpack_party(data, cls.KIND)
-        return cls(session, round, sender, unpacked(body, count))
+        return cls(session, round, sender, unpacked(bytes(body), count))
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class OpeningShares(Named):
         end = ID.size + count * ELEMENT_BYTES
         if count not in (0, size) or len(body) < end:
             raise ProtocolError(f"a message of kind {cls.KIND} has no sketch of {size} elements")
-        sketch = unpacked(body[ID.size : end], count)
+        sketch = unpacked(bytes(body[ID.size : end]), count)
         entries = (SHARE_BYTES, SHARE_BYTES)
         tables = unpack_tables(body[end:], kind=cls.KIND, entries=entries, most=most)
         return cls(session, round, sender, sketch, *tables)
@@ -224,7 +224,7 @@ class BlameShares(Named):
         if rest or not 0 <= count <= most:
             raise ProtocolError(f"a message of kind {cls.KIND} has no whole elements, or too many")
         (rejected,) = _PLACES.unpack_from(body)
-        return cls(session, round, sender, rejected, unpacked(body[_PLACES.size :], count))
+        return cls(session, round, sender, rejected, unpacked(bytes(body[_PLACES.size :]), count))
 
 
 def bits_of(places: set[int]) -> int:
@@ -232,6 +232,12 @@ def bits_of(places: set[int]) -> int:
     return sum(1 << place for place in places)
 
 
-def places_of(bits: int) -> set[int]:
-    """Returns the places whose bits a number has."""
-    return {place for place in range(bits.bit_length()) if bits >> place & 1}
+def clients_of(bits: int, block: tuple[int, ...]) -> frozenset[int]:
+    """Returns the clients at the places whose bits a number has.
+
+    Raises:
+        ProtocolError: a place is outside the block.
+    """
+    if bits >> len(block):
+        raise ProtocolError("a place is outside the block")
+    return frozenset(client for place, client in enumerate(block) if bits >> place & 1)

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 
@@ -50,7 +51,7 @@ class SelectingServer(MaskedServer):
     @property
     def named(self) -> Mapping[int, str]:
         """Client -> why it takes no further part in the run."""
-        return self._named
+        return MappingProxyType(self._named)
 
     def recall(self, named: Mapping[int, str], paired: Iterable[tuple[int, int]] = ()) -> None:
         """Takes up the liars of earlier rounds, for a run that is resumed.
@@ -124,7 +125,12 @@ class SelectingServer(MaskedServer):
         named = block.newly_named
         left_out = set(block.uploaders) - set(block.survivors) - set(named)
         self.recall(named)
-        view = replace(self._view(), left_out=tuple(sorted(left_out)), named=named)
+        view = replace(
+            self._view(),
+            left_out=tuple(sorted(left_out)),
+            named=named,
+            paired=block.newly_paired,
+        )
         self._end()
         return view
 

@@ -26,7 +26,7 @@ class SketchState(RoundState):
         upload: digest of this client's masked words.
         words: (m,), its update in fixed point, before any mask; None once it is dealt.
         pair_keys: client -> key of the mask between both.
-        seed: of the matrix.
+        nonce: of the server, which the matrix depends on.
         digests: client -> digest of its masked words, of all clients that uploaded.
         context: digest of what a dealing is about.
         pair_context: the same of a dealing of pair sketches.
@@ -43,7 +43,7 @@ class SketchState(RoundState):
     upload: bytes = b""
     words: NDArray[Any] | None = field(default=None, repr=False, compare=False)
     pair_keys: Mapping[int, bytes] = field(default_factory=dict, repr=False)
-    seed: bytes = b""
+    nonce: bytes = b""
     digests: Mapping[int, bytes] = field(default_factory=dict)
     context: bytes = b""
     pair_context: bytes = b""

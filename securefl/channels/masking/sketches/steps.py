@@ -20,9 +20,10 @@ from securefl.channels.masking.requests import SurvivorList, UnmaskRequest
 from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.sketches.context import (
     SEALED_SKETCHES,
+    context_on,
     digest_of_dealings,
-    digest_of_uploads,
     fewest_chosen,
+    matrix_on,
     points_of,
     promise_of,
     sketching_of,
@@ -34,14 +35,13 @@ from securefl.channels.masking.sketches.dealing import (
     Dealing,
     Shares,
     check_dealing,
-    context_of,
 )
 from securefl.channels.masking.sketches.dealing import (
     deal as dealing_of,
 )
 from securefl.channels.masking.sketches.distances import pair_values
 from securefl.channels.masking.sketches.field import P
-from securefl.channels.masking.sketches.matrix import Matrix, seed_of
+from securefl.channels.masking.sketches.matrix import Matrix
 from securefl.channels.masking.sketches.reading import SketchReader
 from securefl.channels.masking.sketches.replies import (
     Acceptance,
@@ -75,19 +75,17 @@ def deal(member: Member, request: UploadList, state: SketchState, sketch_of: Ske
     if promise_of(request.nonce) != state.promise:
         raise ProtocolError("the nonce is not the one that was promised")
     check_clients(member, tuple(request.digests), block=state.block, within=state.sharing)
-    uploads = digest_of_uploads(request.digests)
-    session, round = terms.session, state.round
+    round, digests = state.round, request.digests
+    matrix = matrix_on(terms, round, request.nonce, digests)
     after = replace(
         state,
         stage=DEALT,
-        digests=request.digests,
-        context=context_of(SKETCHES, session=session, round=round, uploads=uploads),
-        pair_context=context_of(PAIR_SKETCHES, session=session, round=round, uploads=uploads),
-        seed=seed_of(
-            terms=terms.digest, session=session, round=round, nonce=request.nonce, uploads=uploads
-        ),
+        nonce=request.nonce,
+        digests=digests,
+        context=context_on(SKETCHES, terms, round, digests),
+        pair_context=context_on(PAIR_SKETCHES, terms, round, digests),
     )
-    sketch = sketch_of(matrix_of(member, after), _words_of(state))
+    sketch = sketch_of(matrix, _words_of(state))
     dealing = dealing_of(
         sketch,
         zeros=len(after.uploaders) - 1,
@@ -261,12 +259,6 @@ def accepted_shares(
         if shares is not None:
             accepted[dealer] = shares
     return accepted
-
-
-def matrix_of(member: Member, state: SketchState) -> Matrix:
-    """Returns the matrix of the round."""
-    size = sketching_of(member.terms).size
-    return Matrix(state.seed, size=size, d=member.terms.words)
 
 
 def check_own(

@@ -1,4 +1,4 @@
-"""A session that chooses the clients of its sum, for tests: both sides, and rounds driven by hand."""
+"""A session that chooses the clients of its sum: both sides, and rounds driven by hand."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
