@@ -103,13 +103,13 @@ class RoundLog:
     def abandon(self, abandoned: RoundAbandoned) -> None:
         """Notes why the round has no result, and who was found lying."""
         self.reason = str(abandoned)
-        self.named = abandoned.named
+        self.named = dict(abandoned.named)
         self.paired = abandoned.paired
 
     def note_choice(self, view: View) -> None:
         """Notes the clients that the channel did not choose, and those that it found lying."""
         self.left_out = view.left_out
-        self.named = view.named
+        self.named = dict(view.named)
         self.paired = view.paired
 
     def note_lost(self, cohort: tuple[int, ...], view: View) -> None:

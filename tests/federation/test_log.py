@@ -46,3 +46,11 @@ def test_an_abandoned_round_notes_who_was_found_lying() -> None:
     log = RoundLog(UNWATCHED)
     log.abandon(RoundAbandoned("the sum is another", named={1: "why"}, paired=((2, 3),)))
     assert (log.reason, log.named, log.paired) == ("the sum is another", {1: "why"}, ((2, 3),))
+
+
+def test_an_abandoned_round_that_names_nobody_can_be_written_down() -> None:
+    log = RoundLog(UNWATCHED)
+    log.abandon(RoundAbandoned("too few clients"))
+    record = log.record(0, (0, 1), quality=None, ledger_heads={}, seconds=0.0)
+    assert record.to_json()["reason"] == "too few clients"
+    assert not {"named", "paired", "left_out"} & record.to_json().keys()

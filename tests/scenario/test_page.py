@@ -42,6 +42,6 @@ def test_defaults_bounds_and_choices_are_told() -> None:
     assert "| `mlp` | `hidden` (default [32]) |" in lines
     assert (
         "| `masked` | `ring` = 32, `clip` = 4, `rounding` = `stochastic`, `corrupt` = 1, "
-        "`secrets` = `system` |" in lines
+        "`secrets` = `system`, `groups` = none, `regroup` = none, `sketch` = none |" in lines
     )
     assert "| `reveal_counts` | `true` or `false` | none |" in lines

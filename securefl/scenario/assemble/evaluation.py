@@ -5,7 +5,7 @@ round after the last one judges the last model.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,13 @@ def judged_models(scenario: Scenario) -> tuple[int, ...]:
         return (last,)
     every = (scenario.evaluate or Evaluate()).every or 1
     return (*range(every, last, every), last)
+
+
+def evaluated_rounds(scenario: Scenario) -> Callable[[int], bool]:
+    """Returns round -> whether the model is evaluated after it; after the last one it always is."""
+    every = 1 if scenario.evaluate is None else scenario.evaluate.every or 1
+    last = scenario.rounds
+    return lambda round: (round + 1) % every == 0 or round + 1 == last
 
 
 def counts_layout(scenario: Scenario) -> CountsLayout:
