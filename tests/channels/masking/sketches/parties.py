@@ -5,10 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement, Sketching
 from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.channels.masking.keys import SIGNATURE_BYTES
 from securefl.channels.masking.sketches.reading import SketchReader
 from securefl.channels.masking.sketches.selecting import SelectingServer
 from securefl.channels.masking.sketches.sketching import SketchingClient
@@ -103,3 +105,24 @@ class SketchSession(Session):
             if view is not None:
                 return view
         raise AssertionError("a round has ten stages at most")
+
+
+def resigned(client: int, message: Any, terms: Agreement, change: Callable[[bytes], Any]) -> bytes:
+    """Returns a client's message with another body, correctly signed by that client."""
+    body = bytes(message)[:-SIGNATURE_BYTES]
+    changed = change(body)
+    content: bytes = changed if isinstance(changed, bytes) else changed.to_bytes()
+    return content + identity(client).signature(content, terms=terms.digest)
+
+
+def expected_mean(session: Session, clients: tuple[int, ...]) -> torch.Tensor:
+    weights = session.terms.weights
+    assert weights is not None
+    deltas = [weights[client] * session.updates[client].delta.double() for client in clients]
+    return torch.stack(deltas).sum(dim=0) / sum(weights[client] for client in clients)
+
+
+def is_exact(session: Session, view: View) -> bool:
+    """Whether a view is the weighted mean of its clients' updates, up to fixed point."""
+    mean = expected_mean(session, view.clients)
+    return torch.allclose(view.rows[0].double(), mean, rtol=0, atol=1e-6)

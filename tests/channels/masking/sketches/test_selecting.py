@@ -1,0 +1,335 @@
+"""Rounds whose clients a rule chooses, from the invitation to the sum, with both real sides.
+
+Next to `test_sketching`, which plays a server that breaks the protocol.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations, combinations_with_replacement
+from typing import Any
+
+import numpy as np
+import pytest
+
+from securefl.channels.masking.sketches.choosing import Suspects
+from securefl.channels.masking.sketches.conflicts import CONTRADICTED, MISFIT, SILENT
+from securefl.channels.masking.sketches.field import P
+from securefl.channels.masking.sketches.matrix import centred
+from securefl.channels.masking.sketches.replies import (
+    Acceptance,
+    DistanceShares,
+    OpeningShares,
+    bits_of,
+)
+from securefl.channels.masking.sketches.words import encoded_words
+from securefl.channels.protocol import Packet, View
+from securefl.errors import RoundAbandoned
+from securefl.rng import seeded_keystream
+from tests.channels.masking.sketches.parties import (
+    SketchSession,
+    everyone,
+    is_exact,
+    resigned,
+    sketch_terms,
+    without_furthest,
+)
+
+STAGES = 8
+
+
+def exact_squares(session: SketchSession, clients: tuple[int, ...]) -> dict[tuple[int, int], int]:
+    """Returns the squared distances of the weighted sketches, computed in the clear."""
+    terms = session.terms
+    matrix = session.server._account.matrix
+    assert terms.weights is not None
+    sketches = {
+        client: np.array(
+            centred(
+                matrix.sketch(
+                    encoded_words(
+                        session.updates[client],
+                        terms.weights[client],
+                        terms,
+                        stream=seeded_keystream(0, "rounding", client, session.round),
+                    )
+                )
+            ),
+            dtype=object,
+        )
+        for client in clients
+    }
+    return {
+        (i, j): int(((terms.weights[j] * sketches[i] - terms.weights[i] * sketches[j]) ** 2).sum())
+        for i, j in combinations(clients, 2)
+    }
+
+
+def test_a_round_opens_the_mean_of_the_clients_that_the_rule_chose() -> None:
+    session = SketchSession(sketch_terms(6), without_furthest)
+    view = session.play(0)
+    assert len(view.clients) == 5
+    assert is_exact(session, view)
+    assert view.left_out == tuple(set(range(6)) - set(view.clients))
+    assert (view.named, view.paired) == ({}, ())
+
+
+def test_the_rule_gets_estimates_of_the_squared_distances_between_updates() -> None:
+    shown: list[tuple[Any, int]] = []
+
+    def watching(squared: Any, f: int) -> Any:
+        shown.append((squared, f))
+        return everyone(squared, f)
+
+    weights = dict(enumerate([1, 2, 3, 4, 5, 6]))
+    terms = sketch_terms(6, d=200, size=512, weights=weights, max_weight=8)
+    session = SketchSession(terms, watching)
+    session.play(0)
+    ((squared, f),) = shown
+    assert f == 1
+    for i, j in combinations(range(6), 2):
+        true = float((session.updates[i].delta - session.updates[j].delta).norm() ** 2)
+        # The standard deviation is a share of sqrt(2 / 512).
+        assert squared[i, j] == pytest.approx(true, rel=5 * (2 / 512) ** 0.5)
+        assert squared[i, j] == squared[j, i]
+    assert np.all(np.diag(squared) == 0)
+
+
+def test_distances_are_exact_with_any_public_weights() -> None:
+    weights = dict(enumerate([1, 2**20, 3, 7, 2**19, 11]))
+    terms = sketch_terms(6, weights=weights, max_weight=2**20)
+    session = SketchSession(terms).begin(0).until(6)
+    answers = session.answers()
+    for client, message in answers.items():
+        assert session.server.absorb(client, message)
+    block = session.server._account
+    exact = exact_squares(session, tuple(range(6)))
+    assert session.server.close_stage() is None
+    assert block.distances is not None
+    unit = 2 * (terms.code.step * 2**20) ** 2 / 16
+    for (i, j), squared in exact.items():
+        assert block.distances.squared[i, j] == squared / (weights[i] * weights[j]) ** 2 * unit
+
+
+def spread(counts: tuple[int, ...]) -> dict[int, int]:
+    """Returns client -> the first stage that it does not answer; 9 means that it answers all."""
+    return {client: first for client, first in enumerate(counts) if first <= STAGES}
+
+
+def abandoned_or_opened(session: SketchSession, round: int, firsts: tuple[int, ...]) -> View | None:
+    """Plays a round; returns its view, or None if it was abandoned, which names nobody."""
+    try:
+        return session.play(round, silent=spread(firsts))
+    except RoundAbandoned as reason:
+        abandoned = reason
+    assert (dict(abandoned.named), abandoned.paired) == ({}, ())
+    return None
+
+
+def rounds_end_well(session: SketchSession, spreads: list[tuple[int, ...]]) -> int:
+    """Plays a round for each way to drop out; returns how many of them opened a sum.
+
+    Each has to be exact, or to be abandoned because too few clients were left: t = 4 of 6 answer
+    every stage, and 2 c + f + 1 = 4 of them send distances.
+    """
+    opened = 0
+    for round, firsts in enumerate(spreads):
+        view = abandoned_or_opened(session, round, firsts)
+        enough = sum(first > STAGES for first in firsts) >= 4
+        assert (view is not None) == enough, firsts
+        if view is not None:
+            opened += 1
+            assert view.clients == tuple(c for c, first in enumerate(firsts) if first > 4)
+            assert is_exact(session, view)
+    return opened
+
+
+def all_spreads() -> list[tuple[int, ...]]:
+    return list(combinations_with_replacement(range(1, STAGES + 2), 6))
+
+
+def test_a_sum_is_exact_however_clients_drop_out() -> None:
+    spreads = all_spreads()
+    assert len(spreads) == 3003
+    # Two of the six may drop out, which leaves this many of all ways.
+    kept = [firsts for firsts in spreads if sum(first <= STAGES for first in firsts) <= 2]
+    abandoned = [firsts for firsts in spreads if firsts not in kept]
+    session = SketchSession(sketch_terms(6))
+    assert rounds_end_well(session, kept + abandoned[::301]) == len(kept) == 45
+
+
+@pytest.mark.slow  # 3,003 rounds
+def test_a_sum_is_exact_for_every_way_to_spread_drop_outs_over_all_stages() -> None:
+    session = SketchSession(sketch_terms(6))
+    assert rounds_end_well(session, all_spreads()) == 45
+
+
+# Clients 0 and 1 of nine lie.
+LIARS = (0, 1)
+
+
+def nine(choose: Callable[..., Any] = everyone) -> SketchSession:
+    return SketchSession(sketch_terms(9, corrupt=2, liars=2), choose)
+
+
+def by_liars(
+    session: SketchSession, stage: int, change: Callable[[int, bytes], Any]
+) -> Callable[[int, int, Packet], Packet]:
+    """Returns what changes the liars' messages of one stage, and signs them again."""
+
+    def changed(at: int, client: int, message: Packet) -> Packet:
+        if at != stage or client not in LIARS:
+            return message
+        return resigned(client, message, session.terms, lambda body: change(client, body))
+
+    return changed
+
+
+def _with(body: bytes, start: int, content: bytes) -> bytes:
+    return body[:start] + content + body[start + len(content) :]
+
+
+GARBAGE: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda body: b"",
+    "a head": lambda body: body[:25],
+    "a byte less": lambda body: body[:-1],
+    "a byte more": lambda body: body + bytes(1),
+    "ones after the head": lambda body: body[:29] + b"\xff" * max(0, len(body) - 29),
+    "another kind": lambda body: _with(body, 4, b"\x7f"),
+    "another session": lambda body: _with(body, 5, bytes(16)),
+    "another round": lambda body: _with(body, 21, b"\7"),
+    "another sender": lambda body: _with(body, 25, b"\3"),
+}
+
+
+def test_garbage_in_any_message_is_dropped_and_the_right_one_still_taken() -> None:
+    session = nine().begin(0)
+    view = None
+    for stage in range(1, STAGES + 1):
+        for client, message in session.answers().items():
+            for garbage in GARBAGE.values() if client in LIARS else ():
+                # An upload is tagged and not signed: every change of it is a forgery.
+                wrong = resigned(client, message, session.terms, garbage)
+                assert not session.server.absorb(client, wrong), (stage, garbage(bytes(message)))
+            assert session.server.absorb(client, message)
+        view = session.server.close_stage()
+    assert view is not None
+    assert view.clients == tuple(range(9))
+    assert is_exact(session, view)
+
+
+def test_silence_of_f_clients_at_any_stage_changes_no_sum() -> None:
+    session = nine()
+    for stage in range(1, STAGES + 1):
+        view = session.play(stage, silent=dict.fromkeys(LIARS, stage))
+        dealt = tuple(range(9)) if stage > 4 else tuple(range(2, 9))
+        assert view.clients == dealt
+        assert is_exact(session, view)
+
+
+def test_wrong_shares_of_distances_from_f_clients_change_no_distance() -> None:
+    def wrong(client: int, body: bytes) -> DistanceShares:
+        shares = DistanceShares.from_bytes(body, count=36)
+        return replace(shares, elements=[(x * x + client + 1) % P for x in shares.elements])
+
+    session = nine().begin(0).until(6)
+    for client, message in session.answers().items():
+        assert session.server.absorb(client, by_liars(session, 6, wrong)(6, client, message))
+    exact = exact_squares(session, tuple(range(9)))
+    session.server.close_stage()
+    distances = session.server._account.distances
+    assert distances is not None
+    unit = 2 * session.terms.code.step**2 / 16
+    assert all(distances.squared[i, j] == value * unit for (i, j), value in exact.items())
+
+
+def test_wrong_shares_of_the_summed_sketch_from_f_clients_change_nothing() -> None:
+    def wrong(client: int, body: bytes) -> OpeningShares:
+        shares = OpeningShares.from_bytes(body, size=16, most=9)
+        return replace(shares, sketch=[(x + 1) % P for x in shares.sketch])
+
+    session = nine()
+    view = session.play(0, change=by_liars(session, 8, wrong))
+    assert view.clients == tuple(range(9))
+    assert is_exact(session, view)
+
+
+def test_wrong_shares_of_seeds_and_keys_from_f_clients_change_nothing() -> None:
+    def wrong(client: int, body: bytes) -> OpeningShares:
+        shares = OpeningShares.from_bytes(body, size=16, most=9)
+        return replace(
+            shares,
+            seeds={owner: bytes(33) for owner in shares.seeds},
+            mask_keys={owner: bytes(33) for owner in shares.mask_keys},
+        )
+
+    session = nine(without_furthest)
+    for round in range(3):
+        view = session.play(round, change=by_liars(session, 8, wrong))
+        assert len(view.clients) == 7
+        assert is_exact(session, view)
+        assert view.named == {}
+
+
+def rejecting(*places: int) -> Callable[[int, bytes], Acceptance]:
+    def rejected(client: int, body: bytes) -> Acceptance:
+        return replace(Acceptance.from_bytes(body), rejected=bits_of(set(places) - {client}))
+
+    return rejected
+
+
+def test_a_false_complaint_costs_the_round_one_honest_client_for_each_liar() -> None:
+    session = nine()
+    view = session.play(0, change=by_liars(session, 5, rejecting(4, 5)))
+    # Each liar complains of both clients: no more than f edges for anybody.
+    assert view.paired == ((0, 4), (1, 5))
+    assert view.named == {}
+    assert view.clients == (2, 3, 6, 7, 8)
+    assert view.left_out == (0, 1, 4, 5)
+    assert is_exact(session, view)
+    # The pairs concern one round only.
+    assert session.play(1).clients == tuple(range(9))
+
+
+def test_who_complains_of_more_clients_than_can_lie_is_named_and_takes_no_further_part() -> None:
+    session = nine()
+    view = session.play(0, change=by_liars(session, 5, rejecting(4, 5, 6)))
+    assert view.named == dict.fromkeys(LIARS, CONTRADICTED)
+    assert view.paired == ()
+    assert view.clients == tuple(range(2, 9))
+    assert view.left_out == ()
+    assert dict(session.server.named) == view.named
+    view = session.play(1)
+    assert view.clients == tuple(range(2, 9))
+    assert (view.named, view.left_out) == ({}, ())
+    assert is_exact(session, view)
+
+
+def test_a_named_client_is_not_heard_and_not_in_the_key_table() -> None:
+    session = nine()
+    session.server.recall({3: CONTRADICTED}, ())
+    session.begin(0)
+    requests = session.server.requests()
+    assert 3 in requests  # everybody sees the same cohort
+    for client in range(9):
+        assert session.server.absorb(client, session.answer(client, requests[client])) == (
+            client != 3
+        )
+    session.server.close_stage()
+    assert set(session.server.requests()) == set(range(9)) - {3}
+
+
+def test_a_resumed_server_keeps_out_what_the_rounds_before_found() -> None:
+    session = nine()
+    session.server.recall({0: CONTRADICTED}, ((1, 5),))
+    session.server.recall({}, ((1, 5),))
+    view = session.play(4)
+    assert view.clients == (2, 3, 4, 6, 7, 8)
+    assert view.left_out == (1, 5)
+    assert (view.named, view.paired) == ({}, ())
+
+
+def test_the_partner_of_a_proven_liar_is_free_again() -> None:
+    terms = sketch_terms(9, corrupt=2, liars=2)
+    assert Suspects.of({1: MISFIT}, ((1, 5),), terms) == Suspects(1, {1: MISFIT}, ())
+    assert Suspects.of({1: SILENT}, ((2, 5),), terms) == Suspects(1, {1: SILENT}, ((2, 5),))
+    assert Suspects.of({}, (), terms) == Suspects(2, {}, ())
