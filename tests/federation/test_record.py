@@ -107,7 +107,7 @@ def test_a_wrong_client_is_refused(key: str, wrong: object) -> None:
 def test_only_a_regression_writes_an_rmse() -> None:
     assert "rmse" not in RECORD.to_json()
     absent = dict.fromkeys(("rmse", "worst", "consensus", "clock", "rank"))
-    nobody = {"left_out": (), "named": {}, "paired": ()}
+    nobody: dict[str, Any] = {"left_out": (), "named": {}, "paired": ()}
     assert {**RECORD.to_json(), **absent, **nobody, "evaluated": True} == asdict(RECORD)
     regression = replace(RECORD, accuracy=None, rmse=2.5)
     written = json.loads(json.dumps(regression.to_json()))

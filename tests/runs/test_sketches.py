@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from securefl.audit.recorded import open_run
+from securefl.errors import ScenarioError
 from securefl.federation.record import BARRED, RoundRecord
 from securefl.privacy.chain import read_entries
 from securefl.runs import api
 from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.folder import RunFolder
 from securefl.runs.result import Result
 from securefl.scenario.scenario import parse_scenario
@@ -159,3 +162,14 @@ def test_distances_choice_and_sum_cost_nothing_beyond_the_noise_of_each_update(
     paid = [[event is not None for event in ledger] for ledger in events]
     assert paid == [[True, False] * 2] * 5
     assert len(set(epsilons.values())) == 1
+
+
+def test_no_deployment_chooses_clients_yet() -> None:
+    text = LIAR.split("attack")[0]
+    with pytest.raises(ScenarioError, match=r"channel\.sketch does not run between sites yet"):
+        check_deployable(parse_scenario(text))
+
+
+def test_no_audit_takes_a_replay_for_a_run_that_chose(liar: Result) -> None:
+    with pytest.raises(ScenarioError, match="chose clients by sketches of a matrix that is drawn"):
+        open_run(liar.folder)

@@ -27,7 +27,8 @@ from tests.scenario.test_sketch import TEN
 
 def table(rows: torch.Tensor) -> NDArray[np.float64]:
     """Squared distances between rows, by SciPy."""
-    return np.square(squareform(pdist(rows.double().numpy())))
+    distances: NDArray[np.float64] = squareform(pdist(rows.double().numpy()))
+    return np.square(distances)
 
 
 def dnc(f: int = 1, **parameters: float) -> Selection:

@@ -164,7 +164,8 @@ def most_corrupt(facts: Facts) -> int:
     Two adversaries are meant, never both at once: clients that work together with the server, and
     clients that lie to it.
     """
-    return max(facts.channel_options["corrupt"], corrupt_rows(facts.rule))
+    corrupt: int = facts.channel_options["corrupt"]
+    return max(corrupt, corrupt_rows(facts.rule))
 
 
 def check_choice(declared: Declaration, facts: Facts) -> None:
