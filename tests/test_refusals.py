@@ -36,6 +36,7 @@ CLIENT_SIDE = (
 )
 SERVER_SIDE = {
     "channels/rows.py",
+    "channels/masking/sketches/decoding.py",
     "channels/ckks/server.py",
     "channels/masking/server.py",
     "channels/masking/block.py",
