@@ -37,7 +37,7 @@ def numbers_of(facts: Facts) -> Numbers:
     least = least_chosen(facts)
     chosen = chosen_of(facts, n)
     answering = needed_clients(corrupt=facts.channel_options["corrupt"], liars=f)
-    away = n - max(answering, _fewest(facts), selection.fewest(f))
+    away = n - max(answering, selection.fewest(f))
     while away > 0 and not _chooses(facts, n - away, least):
         away -= 1
     return Numbers(chosen, least, max(0, away))
@@ -68,12 +68,6 @@ def needed_clients(*, corrupt: int, liars: int) -> int:
     n = 2 c + 2 f + 1 on.
     """
     return 2 * corrupt + 2 * liars + 1
-
-
-def _fewest(facts: Facts) -> int:
-    """Returns how many clients a round needs, before a rule has chosen."""
-    fewest = facts.channel.fewest
-    return facts.min_cohort if fewest is None else fewest(facts.terms, facts.invited)
 
 
 def chosen_of(facts: Facts, clients: int) -> int:

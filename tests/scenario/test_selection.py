@@ -119,6 +119,21 @@ def test_a_guess_is_the_same_within_a_round_and_another_in_the_next() -> None:
     assert same == [True, True, True, True, False, False]
 
 
+def test_two_seeds_guess_with_different_matrices() -> None:
+    rows = rows_with_an_outlier()
+    tables: list[NDArray[np.float64]] = []
+
+    def choose(squared: NDArray[np.float64], f: int) -> NDArray[np.float64]:
+        tables.append(squared)
+        return np.ones(len(squared))
+
+    for seed in (1, 2):
+        chain = Guess(Selection(choose, 1, lambda f: 1), 16, seed).in_round(0)
+        assert chain.weigh is not None
+        chain.weigh(rows)
+    assert not np.array_equal(*tables)
+
+
 def made(name: str, selection: Selection) -> Attack:
     def no_rule(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         raise AssertionError("the rule of the one row says nothing about the choice")

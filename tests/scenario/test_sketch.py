@@ -1,9 +1,11 @@
 """Sums whose clients a rule chooses by sketches: what is accepted, and what is refused how."""
 
 import pytest
+import torch
 
 from securefl.scenario import catalog
 from securefl.scenario.checks.sketch import MAX_CLIENTS, MAX_WEIGHT, SIZES
+from securefl.scenario.making.rule import rule_of, weights_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.scenario.texts import refusal
 
@@ -33,6 +35,9 @@ def test_the_channel_chooses_by_the_rule_and_the_engine_takes_the_mean_of_one_ro
     assert facts.selection.liars == 2
     assert facts.selection.fewest(2) == 5
     assert facts.selection.lies == {}
+    rule = rule_of(facts)
+    assert rule(torch.tensor([[3.0, 1.0]]), torch.tensor([7.0])).tolist() == [3.0, 1.0]
+    assert weights_of(facts) is None
 
 
 def test_without_a_sketch_nothing_is_chosen_and_no_plan_says_so() -> None:
