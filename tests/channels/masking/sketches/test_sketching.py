@@ -65,9 +65,13 @@ def ask(session: SketchSession, message: Any, client: int = 0) -> Any:
     return session.answer(client, signed(message, session.terms))
 
 
+def state_of(session: SketchSession, client: int) -> Any:
+    return session.clients[client]._state
+
+
 def is_erased(session: SketchSession, client: int = 0) -> bool:
     """Whether a client answers no request of this round any more."""
-    state = session.clients[client]._state
+    state = state_of(session, client)
     head = (SESSION, session.round, client)
     for message in (
         UploadList(*head, bytes(32), {}),
@@ -450,12 +454,12 @@ def test_blame_without_a_failed_check_opens_zeros_and_nothing_twice() -> None:
     head = (SESSION, 0, 0)
     first = ask(session, BlameRequest(*head))
     assert ask(session, BlameRequest(*head)) == first
-    state = session.clients[0]._state
+    state = state_of(session, 0)
     own = {0: state.pair_public}
     answer = ask(session, Challenge(*head, bytes(32), own, {}))
     assert ask(session, Challenge(*head, bytes(32), own, {})) == answer
     # Another challenge would open another combination.
-    assert session.clients[0]._state is None
+    assert state_of(session, 0) is None
     with pytest.raises(ProtocolError, match="is not in progress"):
         ask(session, Challenge(*head, b"\1" * 32, own, {}))
 
@@ -482,7 +486,7 @@ def test_a_challenge_without_the_own_dealing_or_with_a_strangers_is_refused() ->
     ):
         session = opened()
         ask(session, BlameRequest(SESSION, 0, 0))
-        dealings = change(session.clients[0]._state.pair_public)
+        dealings = change(state_of(session, 0).pair_public)
         with pytest.raises(ProtocolError, match=sentence):
             ask(session, Challenge(SESSION, 0, 0, bytes(32), dealings, {}))
         assert is_erased(session)
@@ -490,7 +494,7 @@ def test_a_challenge_without_the_own_dealing_or_with_a_strangers_is_refused() ->
 
 def test_a_dealing_of_a_sketch_is_none_of_pair_sketches() -> None:
     session = opened()
-    sketch = {0: session.clients[0]._state.public}
+    sketch = {0: state_of(session, 0).public}
     with pytest.raises(ProtocolError, match="a message of kind 49"):
         ask(session, Challenge(SESSION, 0, 5, bytes(32), sketch, {0: bytes(600)}), 5)
     assert is_erased(session, 5)
@@ -501,17 +505,17 @@ def test_a_dealing_of_a_sketch_is_none_of_pair_sketches() -> None:
 
 def test_a_client_keeps_its_words_until_it_has_dealt_and_no_secret_that_is_used_up() -> None:
     session = session_before(4)
-    assert session.clients[0]._state.words is not None
-    assert session.clients[0]._state.secrets.seed == b""
+    assert state_of(session, 0).words is not None
+    assert state_of(session, 0).secrets.seed == b""
     session.stage()
-    assert session.clients[0]._state.words is None
-    session.stage()
-    session.stage()
-    assert all(not shares.zeros for shares in session.clients[0]._state.accepted.values())
+    assert state_of(session, 0).words is None
     session.stage()
     session.stage()
-    assert session.clients[0]._state.own_shares == b""
-    assert session.clients[0]._state.sealed == {}
+    assert all(not shares.zeros for shares in state_of(session, 0).accepted.values())
+    session.stage()
+    session.stage()
+    assert state_of(session, 0).own_shares == b""
+    assert state_of(session, 0).sealed == {}
 
 
 def test_a_restarted_client_takes_no_further_part_in_a_round_at_any_stage() -> None:
