@@ -11,18 +11,15 @@ from typing import Any
 
 import pytest
 
-from securefl.channels.masking.keys import NONCE_BYTES, SIGNATURE_BYTES, TAG_BYTES
+from securefl.channels.masking.keys import SIGNATURE_BYTES
 from securefl.channels.masking.requests import (
     Addressed,
     Invitation,
     SurvivorList,
     UnmaskRequest,
 )
-from securefl.channels.masking.sketches.dealing import proof_bytes, share_bytes
 from securefl.channels.masking.sketches.replies import (
     OpeningShares,
-    PublicDealing,
-    SealedDealing,
 )
 from securefl.channels.masking.sketches.requests import (
     AcceptanceList,
@@ -39,6 +36,7 @@ from tests.channels.masking.puppeteer import SERVER_KEY, signed
 from tests.channels.masking.sketches.parties import (
     SketchSession,
     make_sketching_client,
+    parsed_dealing,
     resigned,
     sketch_terms,
 )
@@ -357,12 +355,8 @@ def test_clients_with_different_lists_of_uploads_never_accept_each_others_dealin
     terms, full = session.terms, request_of(session)
     changed = replace(full, digests={**full.digests, 5: flipped(full.digests[5])})
     dealt = replies(session, {0: full, 1: full, 4: changed})
-    signed_length = PublicDealing.signed_length(proof=proof_bytes(terms.corrupt, 5), holders=N)
-    box = NONCE_BYTES + share_bytes(16, 5) + TAG_BYTES
     parsed = {
-        client: SealedDealing.from_bytes(
-            memoryview(reply)[:-SIGNATURE_BYTES], signed=signed_length, box=box, most=N
-        )
+        client: parsed_dealing(bytes(reply)[:-SIGNATURE_BYTES], terms, holders=N)
         for client, reply in dealt.items()
     }
     dealings = {client: dealing.signed for client, dealing in parsed.items()}
