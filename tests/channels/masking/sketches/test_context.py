@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from securefl.channels.masking.agreement import Sketching
 from securefl.channels.masking.sketches.context import (
     context_on,
     digest_of_dealings,
@@ -67,6 +68,20 @@ def test_the_matrix_hangs_on_every_upload_on_the_nonce_on_the_round_and_on_the_t
     assert len(set(sketches)) == len(sketches)
     # Tables have one order, whoever builds them.
     assert sketch(digests=dict(reversed(DIGESTS.items()))) == sketches[0]
+
+
+def test_in_a_simulation_that_can_be_repeated_the_matrix_depends_on_seed_and_round_alone() -> None:
+    words = np.arange(3, dtype=np.uint32) + 2**31
+    terms = sketch_terms(6, sketching=Sketching(16, 1, b"s"))
+    other = sketch_terms(6, sketching=Sketching(16, 1, b"t"), session=bytes(16))
+
+    def sketch(terms, round, nonce, digests):  # type: ignore[no-untyped-def]
+        return tuple(matrix_on(terms, round, nonce, digests).sketch(words))
+
+    first = sketch(terms, 2, NONCE, DIGESTS)
+    assert sketch(terms, 2, bytes(32), {}) == first
+    assert sketch(terms, 3, NONCE, DIGESTS) != first
+    assert sketch(other, 2, NONCE, DIGESTS) != first
 
 
 def test_contexts_differ_by_purpose_session_round_and_uploads() -> None:
