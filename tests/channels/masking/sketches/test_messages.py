@@ -29,6 +29,7 @@ from securefl.channels.masking.sketches.requests import (
     PromisedInvitation,
     UploadList,
 )
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
 
 SESSION = bytes(range(16))
@@ -43,7 +44,7 @@ def table(clients: list[int], size: int) -> dict[int, bytes]:
 
 ELEMENTS = [0, 1, P - 1, 2**64]
 
-EXAMPLES: list[tuple[Any, Callable[[bytes], Any]]] = [
+EXAMPLES: list[tuple[Any, Callable[[Packet], Any]]] = [
     (
         PromisedInvitation(SESSION, 7, b"k" * 32, (1, 5), b"p" * 32),
         lambda data: PromisedInvitation.from_bytes(data, most=2),
@@ -89,7 +90,7 @@ NAMES = [f"{type(message).__name__} {place}" for place, (message, _) in enumerat
 
 
 @pytest.mark.parametrize(("message", "read"), EXAMPLES, ids=NAMES)
-def test_a_message_is_read_as_it_was_written(message: Any, read: Callable[[bytes], Any]) -> None:
+def test_a_message_is_read_as_it_was_written(message: Any, read: Callable[[Packet], Any]) -> None:
     data = message.to_bytes()
     assert read(data) == message
     assert read(memoryview(data)) == message
@@ -98,7 +99,7 @@ def test_a_message_is_read_as_it_was_written(message: Any, read: Callable[[bytes
 
 @pytest.mark.parametrize(("message", "read"), EXAMPLES, ids=NAMES)
 def test_a_message_that_is_cut_or_goes_on_is_refused(
-    message: Any, read: Callable[[bytes], Any]
+    message: Any, read: Callable[[Packet], Any]
 ) -> None:
     data = message.to_bytes()
     wrong = [data[:end] for end in range(len(data))] + [data + b"\0", data + data]
@@ -110,7 +111,7 @@ def test_a_message_that_is_cut_or_goes_on_is_refused(
 
 @pytest.mark.parametrize(("message", "read"), EXAMPLES, ids=NAMES)
 def test_any_bytes_are_read_or_refused_and_never_fail_otherwise(
-    message: Any, read: Callable[[bytes], Any]
+    message: Any, read: Callable[[Packet], Any]
 ) -> None:
     data = message.to_bytes()
 
