@@ -147,7 +147,9 @@ def _fit(scenario: Scenario) -> Iterator[str]:
 def _cautions(scenario: Scenario) -> Iterator[str]:
     """Yields settings that give something away, or do less than they seem to."""
     if scenario.facts.channel_options.get("secrets") == "seeded":
-        yield ("SEEDED set-up: the seed tells beforehand which clients are summed together")
+        yield "SEEDED set-up: the seed tells beforehand which clients are summed together"
+        if scenario.facts.selects:
+            yield "SEEDED matrices: whoever has the seed can lie about its update unseen"
     if scenario.channel.reveal_counts:
         yield "weights: the server sees each client's exact record count (channel.reveal_counts)"
     yield from _fit(scenario)

@@ -121,7 +121,10 @@ def _channels() -> Iterator[str]:
     from securefl.scenario import catalog
 
     for name, entry in catalog.CHANNELS.items():
-        yield f"{name:<14} {entry.stages()} stage(s) a round"
+        line = f"{name:<14} {entry.stages()} stage(s) a round"
+        if entry.least_chosen is not None:
+            line += f", {entry.stages(sketch=64)} with channel.sketch"
+        yield line
 
 
 def _threats() -> Iterator[str]:
