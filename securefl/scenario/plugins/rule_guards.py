@@ -66,11 +66,14 @@ def guarded_weigh(label: str, function: Function) -> Function:
 
 
 def guarded_choose(label: str, function: Function) -> Function:
-    """Returns a rule's choice by squared distances, which has to be a share for each row."""
+    """Returns a rule's choice by squared distances, whose weights are checked.
+
+    A masked channel opens the sum of the chosen clients, which all count the same in it.
+    """
 
     @wraps(function)
     def choose(squared: NDArray[np.float64], **parameters: Any) -> NDArray[np.float64]:
-        # A copy of n x n numbers: no count of changes warns of one that is written into.
+        # Nothing counts the changes of an array in place: the rule gets a copy.
         given = called(label, function, squared.copy(), **parameters)
         if not isinstance(given, np.ndarray) or given.shape != squared.shape[:1]:
             raise PluginError(
@@ -78,10 +81,13 @@ def guarded_choose(label: str, function: Function) -> Function:
                 f"got {kind(given)}"
             )
         weights = given.astype(np.float64)
+        positive = weights[weights != 0]
         # NaN fails every comparison.
-        if not ((weights >= 0).all() and 0 < weights.sum() < np.inf):
+        is_choice = len(positive) > 0 and positive.min() > 0 and positive.max() < np.inf
+        if not is_choice or not np.allclose(positive, positive[0], rtol=1e-9, atol=0):
             raise PluginError(
-                f"{label}: the weights of its choose have to be 0 or more, and not all 0"
+                f"{label}: its choose has to give one positive weight to all rows that it takes, "
+                "and 0 to the others"
             )
         return weights
 

@@ -85,7 +85,8 @@ def test_both_ends_of_a_rejection_are_left_out_and_their_answers_do_not_count() 
     answers = shares_of(squares())
     answers[2] = dict.fromkeys(answers[2], 7)
     answers[6] = dict.fromkeys(answers[6], 7)
-    # Two more lie: with the answers of 2 and 6 counted, four wrong ones could not be corrected.
+    # One of both lied, so that one liar more is left, and seven answers tell which.
+    answers[0] = dict.fromkeys(answers[0], 7)
     found = result(answers, rejections=[(2, 6)])
     assert found.clients == (0, 1, 3, 4, 5, 7, 8)
     assert found.suspects == Suspects(1, {}, ((2, 6),))

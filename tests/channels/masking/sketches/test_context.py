@@ -102,8 +102,9 @@ def test_digests_have_a_purpose_each() -> None:
         digest_of_dealings(DIGESTS),
         statement_on(b"a" * 32, b"b" * 32),
         statement_on(b"b" * 32, b"a" * 32),
+        statement_on(b"a" * 32, b"c" * 32),
     }
-    assert len(digests) == 4
+    assert len(digests) == 5
     assert promise_of(NONCE) == hashlib.sha256(NONCE).digest()
 
 

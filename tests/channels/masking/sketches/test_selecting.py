@@ -364,6 +364,32 @@ def with_boxes(session: SketchSession, *holders: int) -> Callable[[int, int, Pac
     return changed
 
 
+def test_a_dealing_without_a_box_for_everybody_is_dropped() -> None:
+    session = nine().begin(0).until(4)
+    message = session.answers()[0]
+
+    def without_box(body: bytes) -> SealedDealing:
+        dealing = parsed_dealing(body, session.terms, holders=9)
+        return replace(dealing, boxes={h: box for h, box in dealing.boxes.items() if h != 4})
+
+    assert not session.server.absorb(0, resigned(0, message, session.terms, without_box))
+    assert session.server.absorb(0, message)
+
+
+def test_who_rejects_its_own_dealing_or_a_place_outside_the_block_is_dropped() -> None:
+    session = nine().begin(0).until(5)
+    message = session.answers()[3]
+    for bits in (1 << 3, 1 << 9):
+        wrong = resigned(
+            3,
+            message,
+            session.terms,
+            lambda b, r=bits: replace(Acceptance.from_bytes(b), rejected=r),
+        )
+        assert not session.server.absorb(3, wrong)
+    assert session.server.absorb(3, message)
+
+
 def test_a_dealer_of_junk_to_few_holders_is_left_out_with_one_of_them() -> None:
     session = nine()
     view = session.play(0, change=with_boxes(session, 4, 6))

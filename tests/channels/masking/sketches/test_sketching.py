@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from securefl.channels.masking.keys import SIGNATURE_BYTES
+from securefl.channels.masking.keys import SEALING, SIGNATURE_BYTES
 from securefl.channels.masking.requests import (
     Addressed,
     Invitation,
     SurvivorList,
     UnmaskRequest,
 )
+from securefl.channels.masking.sketches.context import SEALED_PAIR_SKETCHES, SEALED_SKETCHES
 from securefl.channels.masking.sketches.replies import (
     OpeningShares,
 )
@@ -31,7 +32,7 @@ from securefl.channels.masking.sketches.requests import (
 )
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.errors import ProtocolError
-from tests.channels.masking.parties import SESSION, identity, update
+from tests.channels.masking.parties import SESSION, Session, agreement, identity, update
 from tests.channels.masking.puppeteer import SERVER_KEY, signed
 from tests.channels.masking.sketches.parties import (
     SketchSession,
@@ -341,6 +342,53 @@ def test_the_promise_is_the_sha_256_of_the_nonce() -> None:
     for _ in range(3):
         session.stage()
     assert hashlib.sha256(request_of(session).nonce).digest() == promise
+
+
+def test_every_round_has_a_nonce_of_its_own() -> None:
+    session = session_before(4)
+    first = request_of(session).nonce
+    session.begin(1).until(4)
+    assert request_of(session).nonce != first
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        PromisedInvitation(SESSION, 0, SERVER_KEY, tuple(range(5)), bytes(32)),
+        UploadList(SESSION, 0, 0, bytes(32), {}),
+        DealingList(SESSION, 0, 0, {}, {}),
+        AcceptanceList(SESSION, 0, 0, {}),
+        BlameRequest(SESSION, 0, 0),
+        Challenge(SESSION, 0, 0, bytes(32), {}, {}),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_clients_of_other_masked_sessions_read_no_such_request(message: Any) -> None:
+    session = Session(agreement(5)).begin(0).until(4)
+    with pytest.raises(ProtocolError, match="a message of this kind is not for a client"):
+        session.clients[0].receive(signed(message, session.terms))
+    assert session.stage() is None
+    assert session.stage() is not None
+
+
+def test_a_block_with_more_sketches_than_the_words_have_room_for_is_refused() -> None:
+    terms = sketch_terms(N)
+    tight = replace(terms, code=replace(terms.code, most=8 * N - 1))
+    client = make_sketching_client(0, tight)
+    promised = PromisedInvitation(SESSION, 0, SERVER_KEY, tuple(range(N)), bytes(32))
+    with pytest.raises(ProtocolError, match="6 sketches are more than the terms have room for"):
+        client.receive(signed(promised, tight))
+
+
+def test_a_box_of_one_purpose_does_not_open_as_one_of_another() -> None:
+    session = session_before(3)
+    zero, one = state_of(session, 0), state_of(session, 1)
+    labels = (SEALING, SEALED_SKETCHES, SEALED_PAIR_SKETCHES)
+    for label in labels:
+        (box,) = zero.secrets.seal(zero.own, zero.peers, {1: b"shares"}, label=label).values()
+        for other in labels:
+            opened_box = one.secrets.opened(one.own, one.peers, {0: box}, label=other)
+            assert opened_box == ({0: b"shares"} if other == label else {})
 
 
 # Two stories.
