@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from securefl.audit.bounds import Claim
-from securefl.audit.covered import knows_shares, sees_before_noise
+from securefl.audit.covered import knows_too_much, sees_too_much
 from securefl.audit.knowledge import Watcher, Watching
 from securefl.audit.replay import Replay
 from securefl.audit.threats import EVERYWHERE, SERVER, ThreatModel, adversaries_in, threat
@@ -70,7 +70,7 @@ class Inquiry:
                 f"--colluders: {self.colluders} of {clients} clients cannot look at another one; "
                 f"at least 1, at most {clients - 1}"
             )
-        _refuse(knows_shares(self.scenario, self.adversary, self.colluders))
+        _refuse(knows_too_much(self.scenario, self.adversary, self.colluders))
         labels = _unfit_labels(self.scenario.facts.task)
         if labels is not None:
             raise ScenarioError(f"the records bear {labels}, which no attack here is made for")
@@ -225,7 +225,7 @@ def misfit(scenario: Scenario, adversary: str) -> str:
             f"no audit looks at data.harmonise with {scenario.data.fit.name}, which its shadows "
             "would have to fit again: take the step away"
         )
-    uncovered = sees_before_noise(scenario, adversary)
+    uncovered = sees_too_much(scenario, adversary)
     if uncovered:
         return uncovered
     if kind not in threat(adversary).fits:

@@ -41,6 +41,7 @@ def _who(inquiry: Inquiry) -> str:
         scenario.channel.kind,
         reported=scenario.weights == "reported",
         topology=scenario.facts.topology,
+        choice=scenario.facts.selects,
     )
     sight = ", ".join(sees) or "nothing but what is published about every run"
     clients = ""

@@ -26,7 +26,8 @@ def open_run(path: Path) -> tuple[Scenario, Cell]:
     """Returns the scenario and the cell of a run folder.
 
     Raises:
-        ScenarioError: the folder holds several runs, or one that has not ended.
+        ScenarioError: the folder holds several runs, one that has not ended, or one that no replay
+            repeats.
     """
     cells = RunFolder.open(path).cells()
     if len(cells) != 1:
@@ -35,7 +36,14 @@ def open_run(path: Path) -> tuple[Scenario, Cell]:
     state = cell.status().state
     if state is not CellState.DONE:
         raise ScenarioError(f"{path} is {state}: let it end before it is audited")
-    return make_scenario(dict(values)), cell
+    scenario = make_scenario(dict(values))
+    is_repeated = scenario.facts.channel_options.get("secrets") == "seeded"
+    if scenario.facts.selects and not is_repeated:
+        raise ScenarioError(
+            f"{path} chose clients by sketches of a matrix that is drawn anew each time, so that "
+            "no replay repeats the run: audit its scenario"
+        )
+    return scenario, cell
 
 
 def booked(cell: Cell, client: int) -> Mapping[PrivacyEvent, int] | None:

@@ -72,7 +72,12 @@ class ThreatModel:
         return FINAL if gets_it else self.published
 
     def sees(
-        self, channel: str, *, reported: bool = False, topology: TopologyEntry | None = None
+        self,
+        channel: str,
+        *,
+        reported: bool = False,
+        topology: TopologyEntry | None = None,
+        choice: bool = False,
     ) -> tuple[str, ...]:
         """Returns the kinds of what it sees in a round, then what it ends with.
 
@@ -80,9 +85,10 @@ class ThreatModel:
             channel: its kind.
             reported: whether clients report their weights, which some channels show by themselves.
             topology: None with one server.
+            choice: whether the channel chooses the clients of its sum.
         """
         kind = catalog.CHANNELS[channel]
-        shown = kind.sees if topology is None else _shown(topology, channel)
+        shown = _shown(topology, channel) if topology else kind.sees_with(choice=choice)
         parties = {"server": self.server, "network": self.network, "client": self.clients}
         parties[self.level] = bool(self.level)
         kinds: list[str] = [seen for party, has in parties.items() if has for seen in shown[party]]

@@ -30,7 +30,9 @@ def weights_in_step(weights: Mapping[int, int], facts: Facts) -> dict[int, float
         None where a step is no mean of updates, so that none can be subtracted from it.
     """
     # A pre-filter or a rule that is not linear picks or mixes rows by their values.
-    if facts.prefilters or not facts.rule.entry.linear:
+    # A channel that chooses clients opens their mean, and says whose it is.
+    is_mean = facts.rule.entry.linear or facts.selects
+    if facts.prefilters or not is_mean:
         return None
     # The server of one sum a round takes a step of gradient descent along it.
     if facts.trainer.one_sum:

@@ -36,6 +36,10 @@ class Kind:
             it sees no update.
         release: terms -> the cost of one sum under shares of noise; None where it carries none.
         grid: terms -> how much further apart rounding may move a coordinate of two sums.
+        least_chosen: terms and size of a cohort -> the fewest clients that it chooses for a sum;
+            None for a channel that never chooses.
+        choice_threats: as `threats`, of a channel that chooses the clients of its sum.
+        choice_sees: what a party sees on top of `sees` where the channel chooses them.
     """
 
     sides: Callable[..., Sides]
@@ -57,11 +61,30 @@ class Kind:
     shows_reported_weights: bool = False
     release: Callable[[Any], PrivacyEvent] | None = None
     grid: Callable[[Any], float] = lambda terms: 0.0
+    least_chosen: Callable[[Any, int], int] | None = None
+    choice_threats: Mapping[str, str] = field(default_factory=dict)
+    choice_sees: Mapping[str, tuple[Seen, ...]] = field(default_factory=dict)
 
     @property
     def server_holds_model(self) -> bool:
         """Whether the server sees the global models."""
         return Seen.GLOBAL_MODEL in self.sees["server"]
+
+    def sees_with(self, *, choice: bool) -> Mapping[str, tuple[Seen, ...]]:
+        """Returns party -> the kinds of its Observations.
+
+        Args:
+            choice: whether the channel chooses the clients of its sum.
+        """
+        if not choice:
+            return self.sees
+        return {
+            party: (*kinds, *self.choice_sees.get(party, ())) for party, kinds in self.sees.items()
+        }
+
+    def threats_with(self, *, choice: bool) -> Mapping[str, str]:
+        """Returns party -> what it learns, in words; see `sees_with`."""
+        return self.choice_threats if choice else self.threats
 
     @property
     def shows_every_update(self) -> bool:

@@ -119,6 +119,8 @@ def conclude(
             log.groups = view.members  # they were opened, whatever the rule makes of them
         # The server has seen the next model's name, so the name counts even if its sum is refused.
         after = aggregated(federation, view, replace(state, name=view.model_name), log)
+    if federation.memory is not None:
+        log.note_barred(cohort, federation.memory.named)
     return written(federation, state, after, cohort, log, started=started)
 
 

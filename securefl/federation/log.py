@@ -14,7 +14,7 @@ from securefl.channels.protocol import (
     View,
 )
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError, RoundAbandoned
-from securefl.federation.record import RoundRecord
+from securefl.federation.record import BARRED, RoundRecord
 from securefl.learning.protocol import Metrics
 
 # Transcripts list global models first, then what the channel carried, what clients and the
@@ -109,7 +109,7 @@ class RoundLog:
     def note_choice(self, view: View) -> None:
         """Notes the clients that the channel did not choose, and those that it found lying."""
         self.left_out = view.left_out
-        self.named = view.named
+        self.named = dict(view.named)
         self.paired = view.paired
 
     def note_lost(self, cohort: tuple[int, ...], view: View) -> None:
@@ -117,6 +117,17 @@ class RoundLog:
         counted = {*view.clients, *view.left_out, *view.named}
         for client in set(cohort) - counted - set(self.absent):
             self.absent[client] = "lost with its block, of which too few were left"
+
+    def note_barred(self, cohort: tuple[int, ...], barred: Mapping[int, str]) -> None:
+        """Notes invited clients that nobody listened to, for what they did in earlier rounds.
+
+        Args:
+            cohort: the invited clients.
+            barred: client -> why it takes no part, now that the round has ended.
+        """
+        for client in cohort:
+            if client in barred and client not in self.named:
+                self.absent[client] = f"{BARRED}{barred[client]}"
 
     @property
     def transcript(self) -> tuple[Header, ...]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+# Begins the reason of a client's absence after a round that found it lying.
+BARRED = "found lying in an earlier round: "
 INTERRUPTED = "interrupted before it was complete; its reservations stand"
 
 

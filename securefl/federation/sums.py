@@ -101,6 +101,7 @@ def sums_plan(plan: Plan, parts: Sequence[Part]) -> Plan:
         weights=dict.fromkeys(plan.clients, 1),
         max_weight=1,
         noise=None,
+        selection=None,
     )
 
 

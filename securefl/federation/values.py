@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from securefl import vector
+from securefl.channels.faults import Remembers
 from securefl.channels.protocol import ChannelServer, ClientUpdate, Header, Packet, View
 from securefl.errors import RunFailed
 from securefl.federation.adversary import Adversary
@@ -92,6 +93,7 @@ class Federation:
         clock: the simulated times of its rounds; None without.
         noisy_mean: stands for the rule where whoever opens a sum adds the noise; None elsewhere.
         grouped: whether the rows of a round are the means of groups of clients.
+        memory: the server, where it remembers clients that were found lying; None elsewhere.
     """
 
     clients: Mapping[int, Participant]
@@ -114,6 +116,7 @@ class Federation:
     clock: Clock | None = None
     noisy_mean: NoisyMean | None = None
     grouped: bool = False
+    memory: Remembers | None = None
 
     def makes_a_round(self, clients: Collection[int]) -> bool:
         """Whether these clients are enough for a round, if each of them sends an update."""

@@ -27,13 +27,14 @@ def written(
         cohort: the invited clients.
         log: of the round, with its survivors.
         started: when the round began, by `time.perf_counter`.
-        paid: clients and the numbers of their payments that count now; by default each survivor's
-            payment of this round.
+        paid: clients and the numbers of their payments that count now; by default the payment of
+            this round of each survivor, and of each client that the channel compared and left out.
     """
     after = replace(after, round=state.round + 1)
     # An abandoned round has no survivors: its reservations stay, in case an update got out.
     if paid is None:
-        paid = [(client, state.round) for client in log.survivors]
+        counted = log.survivors + log.left_out if log.survivors else ()
+        paid = [(client, state.round) for client in counted]
     for client, number in paid:
         federation.clients[client].confirm(number)
     quality = federation.quality_after(state.round, after)

@@ -1,7 +1,7 @@
 """What an attack did to a run, from the records of its rounds."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from securefl.federation.record import RoundRecord
@@ -33,6 +33,10 @@ class Aftermath(TypedDict, total=False):
     attack_success: float | None
 
 
+# Clients that are suspected in a round, and all whose updates arrived.
+Suspected = tuple[Sequence[int], Sequence[int]]
+
+
 class Detection(NamedTuple):
     """How well a list of suspects matches the corrupt clients."""
 
@@ -46,6 +50,7 @@ def aftermath(
     *,
     majority: float | None,
     records: int,
+    chosen: bool = False,
 ) -> Aftermath:
     """Says how far rows were pushed, who was set aside, and when the model collapsed.
 
@@ -55,20 +60,14 @@ def aftermath(
         majority: the share of the largest class among the test records; None where a record has
             several labels.
         records: number of test records.
+        chosen: whether the channel itself left clients out, which then are the distrusted ones.
 
     Returns:
         All of `Aftermath` except attack_success, which needs the final model.
     """
     pushes = [record.push for record in rounds if record.push is not None]
     screened = _detection(((record.screened, record.survivors) for record in rounds), corrupt)
-    distrusted = _detection(
-        (
-            (record.distrusted, record.survivors)
-            for record in rounds
-            if record.distrusted is not None
-        ),
-        corrupt,
-    )
+    distrusted = _detection(_left_out(rounds) if chosen else _distrusted(rounds), corrupt)
     accuracies = {round: record.accuracy for round, record in enumerate(rounds) if record.evaluated}
     return {
         "push": _mean(pushes),
@@ -80,9 +79,21 @@ def aftermath(
     }
 
 
-def _detection(
-    rounds: Iterable[tuple[Sequence[int], Sequence[int]]], corrupt: Collection[int]
-) -> Detection:
+def _distrusted(rounds: Sequence[RoundRecord]) -> Iterator[Suspected]:
+    """Yields the rows that a rule gave next to no weight."""
+    for record in rounds:
+        if record.distrusted is not None:
+            yield record.distrusted, record.survivors
+
+
+def _left_out(rounds: Sequence[RoundRecord]) -> Iterator[Suspected]:
+    """Yields the clients that a channel did not choose; rounds without a result chose nobody."""
+    for record in rounds:
+        if not record.abandoned:
+            yield record.left_out, (*record.survivors, *record.left_out)
+
+
+def _detection(rounds: Iterable[Suspected], corrupt: Collection[int]) -> Detection:
     """Precision and recall over rounds; each gives the suspects and the clients that arrived."""
     suspects_corrupt: list[bool] = []
     corrupt_suspected: list[bool] = []

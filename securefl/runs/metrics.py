@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from securefl.federation.record import RoundRecord
 from securefl.runs.aftermath import Aftermath, aftermath
+from securefl.runs.choosing import Choosing, choosing
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
     from securefl.data.task import Task
@@ -38,12 +39,13 @@ class Quality(TypedDict, total=False):
     coarse: int | None
 
 
-class RunMetrics(Quality, Aftermath, total=False):
+class RunMetrics(Quality, Aftermath, Choosing, total=False):
     """Quality, privacy and cost of a run; None is not measured, or not claimed.
 
-    Folders of earlier versions lack some keys, runs without an attack those of `Aftermath`. Where
-    [engine] asks for stacks, stack is the number of clients that trained at once, and unstacked
-    says why it is 1. Where it names a device, device is the one that trained.
+    Folders of earlier versions lack some keys, runs without an attack those of `Aftermath`, and
+    runs whose channel chooses no clients those of `Choosing`. Where [engine] asks for stacks, stack
+    is the number of clients that trained at once, and unstacked says why it is 1. Where it names a
+    device, device is the one that trained.
 
     `kept_round` is there only where a run ends with its best model: the round that made it.
 
@@ -106,7 +108,7 @@ _MEASURED = (
 )
 _WORDS = ("unit", "place", "noise", "site_models")
 OUTSIDE = "outside the guarantee"  # of a claim: figures of models that were fitted without noise
-_TABLES = ("left_out", "epsilons", "sites", "updates")
+_TABLES = ("left_out", "epsilons", "sites", "updates", "not_chosen", "named")
 
 
 def checked_metrics(values: Mapping[str, Any]) -> RunMetrics:
@@ -128,7 +130,7 @@ def _check_kinds(values: Mapping[str, Any]) -> None:
     _check_kind(values, _WORDS, str | None)
     _check_kind(values, ("unstacked", "device"), str)
     _check_kind(values, _TABLES, dict)
-    _check_kind(values, ("seeded_before", "written_gradients"), list)
+    _check_kind(values, ("seeded_before", "written_gradients", "paired"), list)
     for site, quality in values.get("sites", {}).items():
         if not isinstance(quality, dict):
             raise ValueError(f"sites.{site} is {quality!r}")
@@ -189,7 +191,9 @@ def final_metrics(
             cost["written_gradients"] = list(written)
     # The order of keys is that of metrics.json, which people read from the top.
     attacked = _attacked(rounds, assembled, state, quality)
-    return cast(RunMetrics, {**_quality(quality, task), **attacked, **cost})
+    return cast(
+        RunMetrics, {**_quality(quality, task), **attacked, **_chosen(rounds, assembled), **cost}
+    )
 
 
 def _whose(scenario: "Scenario") -> str:
@@ -218,6 +222,13 @@ def has_targets(metrics: RunMetrics) -> bool:
     return "rmse" in metrics
 
 
+def _chosen(rounds: Sequence[RoundRecord], assembled: "Assembled") -> Choosing:
+    """Whom the channel left out; empty where it chooses no clients."""
+    if not assembled.scenario.facts.selects:
+        return {}
+    return choosing(rounds, assembled.federation.clients)
+
+
 def _attacked(
     rounds: Sequence[RoundRecord], assembled: "Assembled", state: "State", quality: "Metrics"
 ) -> Aftermath:
@@ -232,6 +243,12 @@ def _attacked(
     judged = list(rounds)
     if judged and not judged[-1].evaluated:
         judged[-1] = replace(judged[-1], accuracy=quality.accuracy, evaluated=True)
-    counted = aftermath(judged, corrupt, majority=majority, records=quality.records)
+    counted = aftermath(
+        judged,
+        corrupt,
+        majority=majority,
+        records=quality.records,
+        chosen=assembled.scenario.facts.selects,
+    )
     counted["attack_success"] = assembled.attack_success(state)
     return counted

@@ -29,6 +29,7 @@ from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics, final_metrics
 from securefl.runs.nodes import keep_nodes, with_nodes
 from securefl.runs.origin import origin_of
+from securefl.runs.recall import recall_faults
 from securefl.runs.stopwatch import Stopwatch
 from securefl.scenario.assemble.assemble import Assembled, join
 from securefl.scenario.assemble.data import fetch_data
@@ -167,6 +168,7 @@ class _Session:
         # Clients may have kept a state of a round that the server has not.
         for trainer in self.assembled.settled:
             trainer.forget(state.round)
+        recall_faults(self.assembled.federation, self.cell.rounds())
         # A crash may have come before it was offered.
         self._offer(state, self.cell.rounds())
         # Before anything is trained: a cut ledger would let a client spend its budget twice.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.channels.kind import Kind
+from securefl.channels.protocol import Selection
 from securefl.errors import ScenarioError
 from securefl.learning.adapt import Adaptation
 from securefl.learning.algorithms.protocol import Algorithm, Terms
@@ -23,6 +24,7 @@ from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import TrainerEntry
 from securefl.scenario.making.algorithm import algorithm_of, schedule_of
 from securefl.scenario.making.model import sketch_of
+from securefl.scenario.making.selection import selection_of
 from securefl.scenario.sites import in_force
 from securefl.scenario.sums import Sums
 
@@ -66,7 +68,9 @@ class Facts(Sums):
         self.schedule = catalog.SCHEDULES[training.schedule or catalog.DEFAULT_SCHEDULE]
 
         self.channel: Kind = catalog.CHANNELS[channel.kind]
-        self.channel_options = in_force(channel, self.channel.options)
+        options = in_force(channel, self.channel.options)
+        # An option without a default is there only where the table sets it.
+        self.channel_options = {key: value for key, value in options.items() if value is not None}
         topology = declared.topology
         self.topology = None if topology is None else catalog.TOPOLOGIES[topology.kind]
         self.buffer = None
@@ -76,6 +80,20 @@ class Facts(Sums):
             self.cohort_size = self.invited = self.buffer
         self.rows = self.channel.rows(self.cohort_size, **self.channel_options)
         self.min_cohort: int = channel.min_cohort or self.channel.min_cohort(**self.channel_options)
+
+    @property
+    def selects(self) -> bool:
+        """Whether the channel itself chooses the clients of its sum, by distances."""
+        return self.channel_options.get("sketch") is not None
+
+    @cached_property
+    def selection(self) -> Selection | None:
+        """By which rule it chooses; None where it chooses none.
+
+        Raises:
+            ValueError: the rule goes by no distances.
+        """
+        return selection_of(self.rule, self._declared.simulate) if self.selects else None
 
     @property
     def trainings(self) -> int:

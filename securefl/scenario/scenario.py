@@ -22,6 +22,7 @@ from securefl.scenario.checks.place import check_cut, check_place, check_survivo
 from securefl.scenario.checks.privacy import check_privacy
 from securefl.scenario.checks.refine import check_refine
 from securefl.scenario.checks.regions import check_meetings
+from securefl.scenario.checks.sketch import check_sketch
 from securefl.scenario.checks.topology import check_algorithm, check_topology
 from securefl.scenario.checks.training import check_training
 from securefl.scenario.checks.unit import check_unit
@@ -58,6 +59,7 @@ class Scenario(Declaration):
         check_one_sum(self, facts)
         check_data(self, facts)
         check_unit(self, facts)
+        check_sketch(self, facts)
         check_scanners(self, facts)
         check_harmonise(self, facts)
         check_model(self, facts)

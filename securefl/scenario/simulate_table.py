@@ -35,6 +35,20 @@ class SimulatedScanner(Section):
         return self
 
 
+class SimulatedLie(Section):
+    """A client that deals the sketch of something else than its update."""
+
+    client: Index
+    factor: Annotated[float, Field(ge=-1000, le=1000, strict=True)]
+    hide: Annotated[bool, Field(strict=True)] = False
+
+    @model_validator(mode="after")
+    def _is_none(self) -> Self:
+        if self.factor == 1:
+            raise ValueError("a lie needs a factor other than 1, or it is the truth")
+        return self
+
+
 class Simulate(Section):
     """Failures to play out: silent clients, late updates, a missed set-up. And a clock.
 
@@ -46,6 +60,10 @@ class Simulate(Section):
     standard deviation of a Gaussian in pixels, applied first. Clients are numbered as before
     data.only. Test records that belong to no client are dealt to all clients, each by its content
     and split_seed, and are scanned where they belong.
+
+    lie, with channel.sketch, makes clients lie about their updates in every round: each deals the
+    sketch of its update times factor. hide puts the difference into the mask that it shares with
+    one other client, so that nobody can tell which of the two lied.
     """
 
     drop: tuple[Drop, ...] = ()
@@ -53,3 +71,4 @@ class Simulate(Section):
     missing: tuple[Index, ...] = ()
     speed: tuple[Count, ...] | None = None
     scanners: Annotated[tuple[SimulatedScanner, ...], Field(min_length=1)] | None = None
+    lie: Annotated[tuple[SimulatedLie, ...], Field(min_length=1)] | None = None

@@ -141,10 +141,6 @@ class Sites(Choices):
 
 
 def in_force(table: object, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the values of a table for some keys, with their defaults filled in.
-
-    A key without a default is there only where the table sets it.
-    """
+    """Returns the values of a table for some keys, with their defaults filled in."""
     given = {key: getattr(table, key) for key in defaults}
-    values = {key: defaults[key] if value is None else value for key, value in given.items()}
-    return {key: value for key, value in values.items() if value is not None}
+    return {key: defaults[key] if value is None else value for key, value in given.items()}

@@ -14,6 +14,7 @@ from securefl.scenario.place_words import place_words
 from securefl.scenario.protected import protected_words
 from securefl.scenario.regions import regions_of
 from securefl.scenario.scenario import Scenario
+from securefl.scenario.sketch_words import sketch_words
 from securefl.scenario.tables import Attack, Privacy
 from securefl.scenario.topology_words import topology_words
 from securefl.scenario.training_words import training_words
@@ -69,7 +70,7 @@ def _course(scenario: Scenario) -> Iterator[str]:
 def _channel(scenario: Scenario) -> Iterator[str]:
     """Yields what a server sees; with regions, a line for each size of them."""
     facts = scenario.facts
-    shown = facts.channel.threats["server"]
+    shown = facts.channel.threats_with(choice=facts.selects)["server"]
     kind = f"channel {scenario.channel.kind}"
     by_size = {region.cohort_size: region for region in regions_of(scenario, facts).values()}
     for size, region in sorted(by_size.items()):
@@ -80,6 +81,7 @@ def _channel(scenario: Scenario) -> Iterator[str]:
         size = facts.rows if facts.channel.shows_every_update else facts.invited
         described = facts.channel.describe(facts.terms, size)
         yield f"{kind}: the server sees {shown}{described}"
+    yield from sketch_words(facts)
 
 
 def _clock(scenario: Scenario) -> str | None:
@@ -125,7 +127,8 @@ def _data(scenario: Scenario) -> str:
 
 def _weights(scenario: Scenario) -> str:
     """Returns whose weights count."""
-    if scenario.facts.rule.entry.weighted and not scenario.defense.prefilters:
+    facts = scenario.facts
+    if facts.selects or (facts.rule.entry.weighted and not scenario.defense.prefilters):
         return f"weights {scenario.weights}"
     return f"all rows count the same (weights {scenario.weights} are not used)"
 
@@ -145,7 +148,9 @@ def _fit(scenario: Scenario) -> Iterator[str]:
 def _cautions(scenario: Scenario) -> Iterator[str]:
     """Yields settings that give something away, or do less than they seem to."""
     if scenario.facts.channel_options.get("secrets") == "seeded":
-        yield ("SEEDED set-up: the seed tells beforehand which clients are summed together")
+        yield "SEEDED set-up: the seed tells beforehand which clients are summed together"
+        if scenario.facts.selects:
+            yield "SEEDED matrices: whoever has the seed can lie about its update unseen"
     yield from group_words(scenario)
     if scenario.channel.reveal_counts:
         yield "weights: the server sees each client's exact record count (channel.reveal_counts)"

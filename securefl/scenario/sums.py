@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from securefl.channels.kind import Kind
-from securefl.channels.protocol import Plan
+from securefl.channels.protocol import Plan, Selection
 from securefl.privacy.events import DiscreteGaussianSum, PrivacyEvent, SampledGaussian
 from securefl.privacy.noise.shares import NoiseShares
 from securefl.rng import StreamFor, system_keystream
@@ -39,6 +39,11 @@ class Sums(Constants, ABC):
     @abstractmethod
     def coordinates(self) -> int:
         """Number of coordinates of an update."""
+
+    @property
+    @abstractmethod
+    def selection(self) -> Selection | None:
+        """By which rule the channel chooses the clients of its sum; None where it chooses none."""
 
     # Noise of a whole sum, which is the same for all clients.
 
@@ -129,6 +134,7 @@ class Sums(Constants, ABC):
             ),
             noise=noise,
             noise_at_opening=self.has_central_noise,
+            selection=self.selection,
         )
 
     @cached_property

@@ -121,7 +121,10 @@ def _channels() -> Iterator[str]:
     from securefl.scenario import catalog
 
     for name, entry in catalog.CHANNELS.items():
-        yield f"{name:<14} {entry.stages()} stage(s) a round"
+        line = f"{name:<14} {entry.stages()} stage(s) a round"
+        if entry.least_chosen is not None:
+            line += f", {entry.stages(sketch=64)} with channel.sketch"
+        yield line
 
 
 def _threats() -> Iterator[str]:
@@ -144,6 +147,8 @@ def _threats() -> Iterator[str]:
     for name, entry in catalog.CHANNELS.items():
         for party, sees in entry.threats.items():
             yield f"    {name:<8} {party}: {sees}"
+        for party, sees in entry.choice_threats.items():
+            yield f"    {name:<8} with channel.sketch, {party}: {sees}"
 
 
 def _seen_by_server(model: "ThreatModel", channel: str) -> str:
@@ -152,6 +157,9 @@ def _seen_by_server(model: "ThreatModel", channel: str) -> str:
     for observation in model.sees(channel, reported=True):
         if observation not in seen:
             line += f"; with channel.reveal_counts: {observation}"
+    by_choice = [what for what in model.sees(channel, choice=True) if what not in seen]
+    if by_choice:
+        line += f"; with channel.sketch: {', '.join(by_choice)}"
     return line
 
 

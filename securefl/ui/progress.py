@@ -4,12 +4,11 @@ A step is a value: it holds the JSON object, the line of plain output and the po
 bar. Displays therefore know nothing about rounds, downloads and cells, and all say the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:  # the module loads torch, which a calculator of epsilons does not need
-    from securefl.federation.record import RoundRecord
+from securefl.federation.record import BARRED, RoundRecord
 
 MEGABYTE = 1_000_000
 STEPS_TO_PRINT = 10  # plain output prints each tenth of a run or of a download
@@ -62,10 +61,9 @@ class Place(NamedTuple):
     steps: int
 
 
-def round_step(label: str, record: "RoundRecord", rounds: int) -> Step:
+def round_step(label: str, record: RoundRecord, rounds: int) -> Step:
     """A round of a run is over; round numbers of people start at 1, those of records at 0."""
-    absent = record.absent.items()
-    alarms = [f"{label}: round {record.round}, client {name} absent: {why}" for name, why in absent]
+    alarms = list(_alarms(f"{label}: round {record.round}", record))
     if record.abandoned:
         alarms.insert(0, f"{label}: round {record.round} abandoned: {record.reason}")
     position = f"{record.round + 1}/{rounds}"
@@ -81,6 +79,10 @@ def round_step(label: str, record: "RoundRecord", rounds: int) -> Step:
     }
     if record.rmse is not None:
         facts["rmse"] = record.rmse
+    if record.named:
+        facts["named"] = dict(record.named)
+    if record.paired:
+        facts["paired"] = [list(pair) for pair in record.paired]
     return Step(
         label,
         "round",
@@ -95,7 +97,18 @@ def round_step(label: str, record: "RoundRecord", rounds: int) -> Step:
     )
 
 
-def _quality(record: "RoundRecord") -> str:
+def _alarms(place: str, record: RoundRecord) -> Iterator[str]:
+    """Yields who was absent and who was found lying; who was so before is no news."""
+    for client, why in record.absent.items():
+        if not why.startswith(BARRED):
+            yield f"{place}, client {client} absent: {why}"
+    for client, why in record.named.items():
+        yield f"{place}, client {client} was found lying: {why}"
+    for one, other in record.paired:
+        yield f"{place}, client {one} or client {other} lied"
+
+
+def _quality(record: RoundRecord) -> str:
     """The quality of the model after the round, in words; empty where it was not measured."""
     if record.rmse is not None:
         return f", RMSE {record.rmse:.4g}"

@@ -11,6 +11,7 @@ from securefl.federation.profile import Profile
 from securefl.federation.record import RoundRecord
 from securefl.federation.workers import unavailable
 from securefl.runs import api
+from securefl.runs.choosing import choosing_words
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.names import cell_hash
 from securefl.runs.result import Result
@@ -154,6 +155,7 @@ def _troubles(metrics: RunMetrics) -> list[str]:
         f"client {client} took no part in the session: {reason}"
         for client, reason in metrics.get("left_out", {}).items()
     ]
+    lines += choosing_words(metrics)
     if metrics["abandoned"]:
         lines.append(f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned")
     return lines

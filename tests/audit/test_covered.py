@@ -1,12 +1,14 @@
-"""Whom a claim of central or distributed noise does not hold against."""
+"""Which adversaries a claim, or an audit, does not cover."""
 
 import pytest
 
-from securefl.audit.covered import knows_shares, sees_before_noise
+from securefl.audit.covered import knows_shares, knows_sketches, sees_before_noise, sees_distances
 from securefl.audit.inquiry import Inquiry
+from securefl.audit.weights import weights_in_step
 from securefl.errors import ScenarioError
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.audit.test_sum_canaries import SUMS
+from tests.scenario.test_sketch import TEN
 
 GIVEN = "privacy.noise_multiplier=4.0"
 
@@ -67,3 +69,53 @@ def test_no_more_clients_know_their_shares_than_noise_was_sized_against(
         assert f"the claim holds against channel.corrupt = {corrupt}; take fewer" in why
         with pytest.raises(ScenarioError, match=f"{colluders} clients know their shares"):
             Inquiry(scenario, adversary, colluders)
+
+
+@pytest.mark.parametrize(
+    ("adversary", "refused"),
+    [
+        ("server", True),
+        ("malicious-server", True),
+        ("server+clients", True),
+        ("server+key-holder", True),
+        ("network", True),
+        ("clients", False),
+        ("outsider", False),
+        ("outsider-weights", False),
+    ],
+)
+def test_no_audit_passes_over_distances_that_an_adversary_sees(
+    adversary: str, refused: bool
+) -> None:
+    why = sees_distances(parse_scenario(TEN), adversary)
+    assert bool(why) is refused
+    if refused:
+        assert "an audit would understate what it learns: audit 'clients' or" in why
+        with pytest.raises(ScenarioError, match="sees distances between all updates"):
+            Inquiry(parse_scenario(TEN), adversary)
+    else:
+        assert Inquiry(parse_scenario(TEN), adversary).adversary == adversary
+    without = TEN.replace(", sketch = 64", "").replace('{ name = "dnc", f = 2 }', '"mean"')
+    assert sees_distances(parse_scenario(without), adversary) == ""
+
+
+@pytest.mark.parametrize(
+    ("adversary", "colluders", "refused"),
+    [("clients", 2, False), ("clients", 3, True), ("outsider", 3, False)],
+)
+def test_no_audit_lets_more_clients_collude_than_sketches_are_hidden_from(
+    adversary: str, colluders: int, refused: bool
+) -> None:
+    why = knows_sketches(parse_scenario(TEN), adversary, colluders)
+    assert bool(why) is refused
+    if refused:
+        assert "sketches are hidden from channel.corrupt = 2; take fewer" in why
+        with pytest.raises(ScenarioError, match=f"{colluders} clients open every sketch"):
+            Inquiry(parse_scenario(TEN), adversary, colluders)
+
+
+def test_a_coalition_of_clients_can_subtract_its_updates_from_the_mean_of_the_chosen() -> None:
+    facts = parse_scenario(TEN).facts
+    assert weights_in_step({0: 1, 1: 3}, facts) == {0: 1.0, 1: 3.0}
+    plain = TEN.replace("masked", "plain").replace(", sketch = 64, corrupt = 2", "")
+    assert weights_in_step({0: 1, 1: 3}, parse_scenario(plain).facts) is None

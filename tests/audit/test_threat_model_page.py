@@ -30,13 +30,15 @@ def test_every_test_that_the_pages_name_exists() -> None:
 
 def test_every_line_of_the_table_of_attacks_names_a_test() -> None:
     lines = [line for line in PAGE.splitlines() if line.startswith("| ") and "| test" not in line]
-    assert len(lines) == 13 + 20 + 18 + 7 + 4 + 4 + 7 + 6
+    assert len(lines) == 13 + 20 + 18 + 10 + 10 + 7 + 4 + 4 + 7 + 6
     assert all(re.search(r"`test_\w+`", line) for line in lines)
 
 
 def test_ls_threats_has_a_line_for_every_party_of_every_channel() -> None:
     lines = list(listing("threats", ROOT))
-    said = sum(len(entry.threats) for entry in catalog.CHANNELS.values())
+    said = sum(
+        len(entry.threats) + len(entry.choice_threats) for entry in catalog.CHANNELS.values()
+    )
     # With a server a line a channel. In topologies one, or for "region" and "network" two, of
     # which regions have the channel inside them.
     in_topologies = {"neighbour": 1, "next-site": 1, "region": 2, "top": 1, "network": 4}

@@ -120,6 +120,49 @@ def test_weights_that_clients_report_under_masks_are_seen_by_server_and_network(
     assert "; with channel.reveal_counts: reported weight" in "\n".join(listing("threats", Path()))
 
 
+CHOICE = """
+rounds = 1
+data = { name = "heart", partition = "iid", clients = 5 }
+training.kind = "sgd"
+weights = "equal"
+channel = { kind = "masked", sketch = 16 }
+defense.rule = { name = "dnc", f = 1 }
+"""
+
+
+@cache
+def chosen() -> Played:
+    """One round of five clients, of which a rule chooses those in the sum."""
+    with TemporaryDirectory() as ledgers:
+        scenario = parse_scenario(CHOICE)
+        made = assemble(scenario, run="test", ledgers=Path(ledgers))
+        (round,) = engine.run(made.federation, made.start, rounds=1)
+    return round
+
+
+@pytest.mark.parametrize("name", adversaries_in(SERVER))
+def test_where_a_rule_chooses_clients_an_adversary_sees_what_its_parties_see(name: str) -> None:
+    model, round = THREATS[name], chosen()
+    assert not round.record.abandoned
+    seen = {kind for party in model.parties((1, 3)) for kind in kinds(round, party)}
+    assert set(model.sees("masked", choice=True)) - {FINAL, ANSWERS, OPENED} == seen
+
+
+def test_distances_are_of_all_updates_and_the_sum_of_those_that_were_chosen() -> None:
+    round = chosen()
+    about = {seen.kind: seen for seen in round.observed if seen.party == "server"}
+    assert about[Seen.DISTANCES].about == (0, 1, 2, 3, 4)
+    assert about[Seen.DISTANCES].shape == (5, 5)
+    survivors = round.record.survivors
+    assert len(survivors) == 4
+    assert about[Seen.SUM_OF_UPDATES].about == about[Seen.CHOSEN_CLIENTS].about == survivors
+    by = {seen.about for seen in round.observed if seen.kind == Seen.SKETCH_SHARES}
+    assert by == {(client,) for client in range(5)}
+    assert "; with channel.sketch: sealed shares of sketches, signed acceptances of" in "\n".join(
+        listing("threats", Path())
+    )
+
+
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_clients_see_their_own_update_and_nobody_elses(channel: str) -> None:
     own = [

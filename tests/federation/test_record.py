@@ -26,9 +26,9 @@ RECORD = RoundRecord(
     distrusted=(0,),
 )
 # Keys that a folder of an earlier version, or of another kind of run, does not have.
-OPTIONAL = {"push", "distrusted", "rmse", "evaluated", "worst", "consensus", "clock"} | {
-    *("left_out", "named", "paired", "groups", "rank")
-}
+OPTIONAL = {"push", "distrusted", "rmse", "evaluated", "worst", "consensus", "clock"}
+OF_CHOICE = {"left_out", "named", "paired"}
+OPTIONAL |= OF_CHOICE | {"groups", "rank"}
 
 
 def line(**changes: object) -> dict[str, Any]:
@@ -136,3 +136,19 @@ def test_a_round_of_groups_comes_back_and_other_rounds_write_none() -> None:
 def test_a_wrong_group_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="a round's record has"):
         RoundRecord.from_json(line(groups=wrong))
+
+
+def test_a_round_whose_clients_were_chosen_comes_back() -> None:
+    assert not OF_CHOICE & set(RECORD.to_json())
+    chosen = replace(RECORD, left_out=(1, 4), named={4: "lied"}, paired=((0, 2), (1, 3)))
+    written = json.loads(json.dumps(chosen.to_json()))
+    assert written["left_out"] == [1, 4]
+    assert written["named"] == {"4": "lied"}
+    assert written["paired"] == [[0, 2], [1, 3]]
+    assert RoundRecord.from_json(written) == chosen
+
+
+@pytest.mark.parametrize("wrong", [[[1]], [[1, 2, 3]], [1, 2], {"1": 2}, [["a", "b"]]])
+def test_a_pair_of_clients_is_two_of_them(wrong: object) -> None:
+    with pytest.raises(ValueError, match="a round's record has"):
+        RoundRecord.from_json(line(paired=wrong))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from securefl.channels.masking.agreement import blocks_for
 from securefl.channels.masking.build import MASKED, MASKED_APART
 from securefl.channels.plain import PLAIN, PLAIN_APART
-from securefl.channels.protocol import Packet, Plan, Seen, Sides
+from securefl.channels.protocol import Packet, Plan, Seen, Selection, Sides
 from securefl.data.harmonise.combat import adjusted, combat_parts, site_effect
 from securefl.data.harmonise.moments import Array, Moments, exact_moments
 from securefl.data.harmonise.sums import Part, Pooled
@@ -36,22 +36,36 @@ MOMENTS = {client: exact_moments(*site) for client, site in enumerate(SITES)}
 PARTS = combat_parts(5, 2, claim=False)
 
 
-def sides_of(channel: str, parts: tuple[Part, ...] = PARTS, *, sites: int = len(SITES)) -> Sides:
-    """Returns a channel of a fit, ready for its first sum."""
-    updates = Plan(
+def plan_of(sites: int, *, min_cohort: int = 3) -> Plan:
+    """Returns the plan of the updates of so many sites."""
+    return Plan(
         session=b"s" * 16,
         d=9,
         clients=tuple(range(sites)),
         cohort=sites,
         rounds=30,
-        min_cohort=3 if channel == "masked" else 1,
+        min_cohort=min_cohort,
         weights=None,
         max_weight=500,
         stream_for=lambda purpose, client, round: seeded_keystream(1, purpose, client, round),
     )
+
+
+def sides_of(channel: str, parts: tuple[Part, ...] = PARTS, *, sites: int = len(SITES)) -> Sides:
+    """Returns a channel of a fit, ready for its first sum."""
     kind, apart = CHANNELS[channel]
-    plan = sums_plan(updates, parts)
+    plan = sums_plan(plan_of(sites, min_cohort=3 if channel == "masked" else 1), parts)
     return kind.sides(plan, **apart.long_integers(plan, dict(kind.options)))
+
+
+def test_nobody_chooses_between_statistics() -> None:
+    """A channel that chooses the clients of a sum of updates adds up the statistics of all."""
+    options = MASKED_APART.long_integers(plan_of(5), {**MASKED.options, "sketch": 16})
+    assert "sketch" not in options
+    chooses = Selection(lambda squared, f: np.ones(len(squared)), 1, lambda f: 1)
+    plan = sums_plan(replace(plan_of(5), selection=chooses), PARTS)
+    assert plan.selection is None
+    assert set(MASKED.sides(plan, **options).clients) == set(range(5))
 
 
 def fit_of(

@@ -1,5 +1,7 @@
 """What an attack did: counted by hand from hand-made records."""
 
+from dataclasses import replace
+
 import pytest
 
 from securefl.federation.record import RoundRecord
@@ -52,6 +54,22 @@ def test_pushes_and_detections_are_counted_as_by_hand() -> None:
     assert counted["distrusted_precision"] == pytest.approx(1 / 3)
     assert counted["distrusted_recall"] == pytest.approx(1 / 2)
     assert counted["collapsed"] == 3
+
+
+def test_clients_that_a_channel_did_not_choose_are_the_distrusted_ones() -> None:
+    # Left out: clients 0, 2, 1, of whom 0 and 1 are corrupt. Corrupt updates arrived at round 0
+    # (0), at round 1 (1, and 0 in the sum) and at round 2 (both, nobody left out).
+    rounds = [
+        replace(record(0.9, survivors=(3,)), left_out=(0, 2)),
+        replace(record(0.9, survivors=(0, 3)), left_out=(1,)),
+        record(0.9, survivors=(0, 1, 3)),
+        # No sum opened: nobody was chosen, and nobody left out.
+        replace(record(0.9, survivors=()), left_out=(3,), abandoned=True),
+    ]
+    counted = aftermath(rounds, {0, 1}, majority=0.5, records=10_000, chosen=True)
+    assert counted["distrusted_precision"] == pytest.approx(2 / 3)
+    assert counted["distrusted_recall"] == pytest.approx(2 / 5)
+    assert aftermath(rounds, {0, 1}, majority=0.5, records=9)["distrusted_recall"] is None
 
 
 @pytest.mark.parametrize(

@@ -122,13 +122,27 @@ def test_the_counts_have_a_session_of_their_own() -> None:
     assert plan.weights == {0: 1, 1: 1, 2: 1, 3: 1}
 
 
+def test_nobody_chooses_between_counts() -> None:
+    chooses = (
+        'channel={ kind = "masked", sketch = 16, corrupt = 1 }',
+        'defense.rule={ name = "multi_krum", f = 1 }',
+        'data={ name = "heart", partition = "iid", clients = 5 }',
+    )
+    parts = public(MASKED + SUMS, *chooses)
+    assert parts.plan.selection is not None
+    assert counts_plan(parts).selection is None
+    assert counts_options(parts).keys() == counts_options(public(MASKED + SUMS)).keys()
+    counts = {site: np.full(counts_plan(parts).d, site, dtype=np.int64) for site in range(5)}
+    assert summed(played(parts, counts)).tolist() == [10] * counts_plan(parts).d
+
+
 def played(parts: PublicParts, counts: dict[int, NDArray[np.int64]]) -> View:
     """Carries the counts of some sites through the channel that the scenario names."""
     kind = catalog.CHANNELS[parts.scenario.channel.kind]
     sides = kind.sides(counts_plan(parts), **counts_options(parts))
     server = sides.server
     name = bytes(32)
-    server.begin(4, (0, 1, 2, 3), name)
+    server.begin(4, tuple(sorted(sides.clients)), name)
     view = None
     while view is None:
         for site, request in server.requests().items():

@@ -97,9 +97,11 @@ def test_what_is_resolved_fills_in_what_depends_on_the_data() -> None:
         "missing": [],
         "speed": None,
         "scanners": None,
+        "lie": None,
     }
     masked = {"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1, "max_weight": None}
     masked |= {"secrets": "system", "reveal_counts": None}
+    masked |= {"groups": None, "regroup": None, "sketch": None}
     assert resolved["channel"] == {"kind": "masked", "min_cohort": 3, **masked}
     attack = parse_scenario(HEART).resolved()["attack"]
     assert attack == {"name": "sign_flip", "scale": 5.0, "clients": [0], "knows": "own"}

@@ -140,6 +140,7 @@ def test_the_shell_is_offered_values(words: str, offered: str) -> None:
         ("models", "Takes hidden."),
         ("steps", "fedadam"),
         ("channels", "plain          1 stage(s) a round"),
+        ("channels", "masked         5 stage(s) a round, 8 with channel.sketch"),
     ],
 )
 def test_ls_shows_what_a_scenario_can_name(tmp_path: Path, what: str, line: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from securefl.federation.record import RoundRecord
+from securefl.federation.record import BARRED, RoundRecord
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.pool import Finished, Job, Progressed, Started, Ticked
 from securefl.studies.costs import Costs
@@ -54,6 +54,21 @@ def test_a_round_that_nobody_evaluated_says_so_and_shows_no_number() -> None:
     assert step.text == ""
     assert (step.facts["evaluated"], step.facts["accuracy"]) == (False, None)
     assert round_step("heart", RECORD, 20).facts["evaluated"] is True
+
+
+def test_liars_are_alarms_once_and_not_in_every_later_round() -> None:
+    record = replace(RECORD, named={3: "its sketch is another"}, paired=((4, 5),))
+    step = round_step("heart", record, 20)
+    assert step.alarms == (
+        "heart: round 4, client 3 was found lying: its sketch is another",
+        "heart: round 4, client 4 or client 5 lied",
+    )
+    assert (step.facts["named"], step.facts["paired"]) == ({3: "its sketch is another"}, [[4, 5]])
+    later = replace(RECORD, absent={3: f"{BARRED}its sketch is another", 1: "dropped"})
+    step = round_step("heart", later, 20)
+    assert step.alarms == ("heart: round 4, client 1 absent: dropped",)
+    assert step.facts["absent"] == later.absent
+    assert not {"named", "paired"} & set(step.facts)
 
 
 def test_a_lost_round_and_an_absent_client_are_alarms() -> None:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from securefl.channels.masking import shamir
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.keys import RoundKey, is_reduced
 from securefl.channels.masking.opening import decoded
@@ -21,10 +20,18 @@ from securefl.channels.masking.replies import (
     Advertisement,
     Consent,
     MaskedInput,
+    Reply,
     RevealedShares,
     SealedShares,
+    check_revealed,
 )
-from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
+from securefl.channels.masking.requests import (
+    Addressed,
+    KeyTable,
+    ShareDelivery,
+    SurvivorList,
+    UnmaskRequest,
+)
 from securefl.channels.masking.round_secrets import possession, upload_key
 from securefl.channels.masking.statement import digest_of_clients, statement_of
 from securefl.channels.masking.stream import add_words
@@ -35,7 +42,7 @@ from securefl.errors import ProtocolError, RoundAbandoned
 STAGES = 5
 UPLOAD_STAGE = 3
 
-_Reply = TypeVar("_Reply", Advertisement, SealedShares, MaskedInput, Consent, RevealedShares)
+_Reply = TypeVar("_Reply", bound=Reply)
 
 
 class Block:
@@ -76,9 +83,7 @@ class Block:
         self._revealed: dict[int, RevealedShares] = {}  # U5
         self._total: NDArray[Any] | None = None  # (m,) words, from the first upload on
 
-    def request(
-        self, stage: int, client: int
-    ) -> KeyTable | ShareDelivery | SurvivorList | UnmaskRequest:
+    def request(self, stage: int, client: int) -> Addressed:
         """Returns the request of stages 2 to 5 to a client that is present."""
         head = (self._terms.session, self._round, client)
         if stage == 2:
@@ -132,7 +137,7 @@ class Block:
             self._consents[client] = bytes(message)
             return Seen.SURVIVOR_SET
         shares = RevealedShares.from_bytes(body, most=len(self._members))
-        self._revealed[client] = self._legal(self._own(shares, client))
+        self._keep_revealed(self._own(shares, client), client)
         return Seen.REVEALED_SHARES
 
     def _add(self, words: NDArray[Any]) -> None:
@@ -153,20 +158,16 @@ class Block:
         if keys.block != digest_of_clients(self._members) or keys.mask_key == keys.sealing_key:
             raise ProtocolError("keys for another block, or one key for two uses")
         # Another writing of a key gives the same secrets, and would pass for a second key.
-        if not (is_reduced(keys.mask_key) and is_reduced(keys.sealing_key)):
+        if not all(map(is_reduced, keys.public_keys)):
             raise ProtocolError("a key that is not written in its reduced form")
         # Refuses points of low order: they share the same, known secret with every key.
-        agreed = self._server_key.agree([keys.mask_key, keys.sealing_key])
+        agreed = self._server_key.agree(list(keys.public_keys))
         # A client that copies another's public keys could get the honest owner dropped.
         if not hmac.compare_digest(keys.proof, possession(agreed, keys, self._server_key.public)):
             raise ProtocolError("the sender does not have the private keys")
-        earlier_keys = {
-            key
-            for earlier in self._keys.values()
-            for key in (earlier.mask_key, earlier.sealing_key)
-        }
+        earlier_keys = {key for earlier in self._keys.values() for key in earlier.public_keys}
         # Two clients that share a private key can both prove it; the second one is dropped.
-        if not earlier_keys.isdisjoint((keys.mask_key, keys.sealing_key)):
+        if not earlier_keys.isdisjoint(keys.public_keys):
             raise ProtocolError("somebody else's key")
         return upload_key(agreed[1], keys, self._server_key.public)
 
@@ -174,8 +175,7 @@ class Block:
         """Returns the boxes, if there is one for every other client and a commitment for all."""
         boxes = self._own(boxes, client)
         everyone = set(self._keys)
-        holders = everyone - {client}
-        if set(boxes.sealed) != holders or set(boxes.commitments) != everyone:
+        if set(boxes.sealed) != everyone - {client} or set(boxes.commitments) != everyone:
             raise ProtocolError(
                 "shares go to every other client, once, and the dealer commits to all of them"
             )
@@ -193,22 +193,10 @@ class Block:
             raise ProtocolError(f"a weight must be 1 to {self._terms.max_weight}")
         return upload.weight
 
-    def _legal(self, shares: RevealedShares) -> RevealedShares:
-        """Returns the shares, if each is a field element and of the kind its client's fate allows.
-
-        A server that took both kinds of one client could open its single update.
-        """
-        survivors_only = set(shares.seeds) <= set(self.survivors)
-        if not survivors_only or not set(shares.mask_keys) <= self._dropped:
-            raise ProtocolError(
-                "seeds are revealed for survivors only, mask keys for dropped clients only"
-            )
-        try:
-            for share in (*shares.seeds.values(), *shares.mask_keys.values()):
-                shamir.value_of(share)
-        except ValueError as reason:
-            raise ProtocolError(str(reason)) from None
-        return shares
+    def _keep_revealed(self, shares: RevealedShares, client: int) -> None:
+        """Keeps the shares of a helper. Raises ProtocolError: see `check_revealed`."""
+        check_revealed(shares, survivors=self.survivors, dropped=self._dropped)
+        self._revealed[client] = shares
 
     @property
     def _dropped(self) -> set[int]:
@@ -223,6 +211,10 @@ class Block:
         """
         self.present = tuple(client for client in self.present if client in answered)
         self._check_present(stage)
+        self._go_on(stage)
+
+    def _go_on(self, stage: int) -> None:
+        """Draws the consequences of a stage that enough clients answered. Raises RoundAbandoned."""
         if stage == 2:
             self._sharing = self.present
         elif stage == 3:
@@ -253,6 +245,18 @@ class Block:
 
     def _unmask(self) -> None:
         """Takes all masks off the sum. Raises RoundAbandoned: a secret cannot be reconstructed."""
+        # All secrets first: a block that fails must not leave a sum with some of its masks off.
+        seeds, mask_keys = self._secrets()
+        remove_masks(
+            self._sum,
+            seeds=seeds,
+            mask_keys=mask_keys,
+            keys=self._keys,
+            model_hash=self.model_hash,
+        )
+
+    def _secrets(self) -> tuple[dict[int, bytes], dict[int, RoundKey]]:
+        """Returns the survivors' seeds and the others' mask keys. Raises RoundAbandoned."""
         reconstruction = Reconstruction(
             self._terms,
             self._round,
@@ -261,15 +265,7 @@ class Block:
             commitments=self._commitments,
             revealed=self._revealed,
         )
-        # All secrets first: a block that fails must not leave a sum with some of its masks off.
-        seeds, mask_keys = reconstruction.secrets(self.survivors, self._dropped)
-        remove_masks(
-            self._sum,
-            seeds=seeds,
-            mask_keys=mask_keys,
-            keys=self._keys,
-            model_hash=self.model_hash,
-        )
+        return reconstruction.secrets(self.survivors, self._dropped)
 
     @property
     def weight(self) -> int:

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,22 +22,19 @@ from securefl.channels.masking.rounds import MaskedRounds
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SECRET_BYTES
+from securefl.channels.masking.sights import CHOICE_SEES, CHOICE_THREATS, SEES, THREATS
+from securefl.channels.masking.sketches.context import fewest_answers, fewest_chosen
+from securefl.channels.masking.sketches.lying import LyingClient
+from securefl.channels.masking.sketches.reading import SketchReader
+from securefl.channels.masking.sketches.selecting import SelectingServer
+from securefl.channels.masking.sketches.sketching import SketchingClient
 from securefl.channels.masking.terms import masked_terms
 from securefl.channels.monotonic import MemoryMonotonic
-from securefl.channels.protocol import SET_UP, Plan, Seen, Sides
+from securefl.channels.protocol import SET_UP, Plan, Sides
 from securefl.errors import ProtocolError
 from securefl.privacy.events import PrivacyEvent
 
 _NOT_AGREED = "these are not the terms that this session's set-up ended with"
-_SHOWN = (
-    Seen.GLOBAL_MODEL,
-    Seen.PUBLIC_KEYS,
-    Seen.SEALED_SHARES,
-    Seen.MASKED_UPDATE,
-    Seen.SURVIVOR_SET,
-    Seen.REVEALED_SHARES,
-    Seen.SUM_OF_UPDATES,
-)
 
 
 def masked_sides(plan: Plan, **options: Any) -> Sides:
@@ -58,7 +56,7 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
         for client, key in keys.items()
     }
     setup_reader = SetupReader()
-    reader = RoundReader(terms.sums)
+    reader = _reader(plan, terms)
 
     setup = SetupServer(server, terms)
     present = [client for client in plan.clients if client not in plan.missing]
@@ -67,7 +65,7 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
         {client: _setup_client(plan, members[client], terms, setup_reader) for client in present},
     )
     return Sides(
-        MaskedServer(server, agreed),
+        _server(plan, server, agreed),
         {client: _client(plan, members[client], agreed, reader) for client in agreed.roster},
         setup.left_out,
     )
@@ -89,7 +87,7 @@ def _setup_client(
 def _client(
     plan: Plan, member: Membership, agreed: Agreement, reader: RoundReader, beside: int = -1
 ) -> MaskedClient:
-    return MaskedClient(
+    return _kind_of_client(plan, member.client, agreed)(
         member.client,
         Identity(member.key),
         agreed,
@@ -101,8 +99,31 @@ def _client(
     )
 
 
+def _kind_of_client(plan: Plan, client: int, agreed: Agreement) -> Callable[..., MaskedClient]:
+    """Returns the class of a client; in simulation some of them lie about their sketches."""
+    if agreed.sketching is None:
+        return MaskedClient
+    lies = {} if plan.selection is None else plan.selection.lies
+    if client in lies:
+        return partial(LyingClient, lie=lies[client], liars=lies)
+    return SketchingClient
+
+
+def _server(plan: Plan, identity: Identity, agreed: Agreement) -> MaskedServer:
+    if agreed.sketching is None:
+        return MaskedServer(identity, agreed)
+    if plan.selection is None:
+        raise ValueError("these terms choose clients by their sketches, and no rule was given")
+    return SelectingServer(identity, agreed, plan.selection)
+
+
+def _reader(plan: Plan, terms: Agreement) -> RoundReader:
+    """Returns what reads the server's requests."""
+    return RoundReader(blocks_for(plan.cohort)) if terms.sketching is None else SketchReader()
+
+
 def _client_apart(plan: Plan, member: Membership, agreed: Agreement) -> MaskedRounds:
-    reader = RoundReader(agreed.sums)
+    reader = _reader(plan, agreed)
 
     def client(beside: int) -> MaskedClient:
         return _client(plan, member, agreed, reader, beside)
@@ -148,7 +169,8 @@ def _integers(plan: Plan, options: Options) -> Options:
     """
     most = min(plan.cohort, MAX_BLOCK)
     levels = FixedPoint(32, 1.0, "nearest", most=most).levels
-    return {**_in_one_sum(options), "ring": 32, "clip": float(levels), "rounding": "nearest"}
+    plain = {**_in_one_sum(options), "ring": 32}
+    return {**plain, "clip": float(levels), "rounding": "nearest"}
 
 
 def _long_integers(plan: Plan, options: Options) -> Options:
@@ -157,12 +179,13 @@ def _long_integers(plan: Plan, options: Options) -> Options:
 
 
 def _in_one_sum(options: Options) -> Options:
-    """Returns options without groups: they are for rules, and would open more of counts."""
-    return {key: value for key, value in options.items() if key not in ("groups", "regroup")}
+    """Returns the options of one sum over all clients: nobody groups or chooses counts."""
+    of_rules = ("groups", "regroup", "sketch")
+    return {key: value for key, value in options.items() if key not in of_rules}
 
 
 MASKED_APART = Apart(
-    server=lambda plan, key, agreed: MaskedServer(Identity(key), agreed),
+    server=lambda plan, key, agreed: _server(plan, Identity(key), agreed),
     client=_client_apart,
     set_up=SetUp(
         server=_setup_server_apart,
@@ -179,7 +202,8 @@ MASKED_APART = Apart(
 def _fewest(terms: Agreement, cohort: int) -> int:
     """Returns how many updates all sums of a cohort need together."""
     blocks = blocks_for(cohort, terms.groups)
-    return blocks * terms.fewest(cohort // blocks)
+    fewest = blocks * terms.fewest(cohort // blocks)
+    return fewest if terms.sketching is None else max(fewest, fewest_answers(terms))
 
 
 def _described(terms: Agreement, cohort: int) -> str:
@@ -194,10 +218,17 @@ def _described(terms: Agreement, cohort: int) -> str:
         divided = f"{blocks} sums of {range_words(cohort, blocks)} clients, each a row of the rule"
     return (
         f"; {divided}, threshold {terms.threshold(largest)} against {terms.corrupt} corrupt, "
-        f"{largest - terms.fewest(largest)}{each} may drop out; "
+        f"{_drop_outs(terms, largest, each)}"
         f"{_precision(terms)}"
         f"{_noise(terms, largest)}"
     )
+
+
+def _drop_outs(terms: Agreement, clients: int, each: str) -> str:
+    """Says how many may drop out; a choice of clients needs more of them, and says so itself."""
+    if terms.sketching is not None:
+        return ""
+    return f"{clients - terms.fewest(clients)}{each} may drop out; "
 
 
 def _precision(terms: Agreement) -> str:
@@ -233,28 +264,11 @@ MASKED = Kind(
     masked_sides,
     terms=masked_terms,
     describe=_described,
-    threats={
-        "server": (
-            "the sum over each block's survivors, who survived, reported weights if allowed; "
-            "no single update"
-        ),
-        "server with up to `corrupt` clients of a sum": (
-            "the sum over its honest survivors, two or more"
-        ),
-        "n - 1 colluding clients": (
-            "the last one's update, exactly; only noise protects it (dp_sgd)"
-        ),
-        "network": (
-            "what the server sees; forged, replayed or swapped messages change no sum, "
-            "held back ones stop rounds"
-        ),
-        "other clients": "the global models, hence the sum, and who took part",
-    },
-    sees={
-        "server": _SHOWN,
-        "network": _SHOWN,
-        "client": (Seen.GLOBAL_MODEL, Seen.OWN_UPDATE),
-    },
+    threats=THREATS,
+    sees=SEES,
+    least_chosen=fewest_chosen,
+    choice_threats=CHOICE_THREATS,
+    choice_sees=CHOICE_SEES,
     stages=lambda **options: 8 if options.get("sketch") else STAGES,
     trains_in=UPLOAD_STAGE,
     fewest=_fewest,

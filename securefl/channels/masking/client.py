@@ -8,12 +8,14 @@ Source: Bonawitz et al., CCS 2017, figure 4, with the consistency round.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 from securefl.channels.masking import stages
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.keys import Identity
-from securefl.channels.masking.reading import RoundReader, ToOne
+from securefl.channels.masking.reading import RoundReader
 from securefl.channels.masking.requests import (
+    Addressed,
     Invitation,
     KeyTable,
     ShareDelivery,
@@ -73,6 +75,8 @@ class MaskedClient:
             used under other terms.
         ProtocolError: the record of earlier answers cannot be read.
     """
+
+    _LAST: ClassVar[int] = REVEALED  # the stage after which nothing of a round is left
 
     def __init__(
         self,
@@ -140,13 +144,17 @@ class MaskedClient:
         if round <= self._monotonic.last(self._terms.session).round:
             raise ProtocolError(f"round {round} was asked for before")
         block = stages.invited_block(self._member, invitation.cohort, round)
-        state = stages.advertise(self._member, invitation, block)
+        state = self._begun(invitation, block)
         self._note(round, ADVERTISED)
         self._state = state
         return state.signed
 
-    def _next(self, message: ToOne, digest: bytes) -> bytes | None:
-        """Returns the answer to a request of stages 2 to 5 that was not answered before."""
+    def _begun(self, invitation: Invitation, block: tuple[int, ...]) -> RoundState:
+        """Returns the state of a round that begins."""
+        return stages.advertise(self._member, invitation, block)
+
+    def _next(self, message: Addressed, digest: bytes) -> bytes | None:
+        """Returns the answer to a request after the first that was not answered before."""
         state = self._state
         replies = self._replies
         if state is None or message.round != state.round:
@@ -160,12 +168,12 @@ class MaskedClient:
         self._erase()
         answer = self._answer(message, state)
         if answer.reply is not None:
-            self._note(state.round, REVEALED if answer.state is None else answer.state.stage)
+            self._note(state.round, self._LAST if answer.state is None else answer.state.stage)
         self._state = answer.state
         self._replies = {**replies, digest: answer.reply}
         return answer.reply
 
-    def _answer(self, message: ToOne, state: RoundState) -> Answer:
+    def _answer(self, message: Addressed, state: RoundState) -> Answer:
         """Returns the reply to the one request that may follow the stage that was answered last."""
         if isinstance(message, KeyTable) and state.stage == ADVERTISED:
             return stages.share_keys(self._member, message, state)
@@ -193,16 +201,8 @@ class MaskedClient:
             ProtocolError: nothing was asked for, another model was trained, or the update does not
                 fit the terms. Under noise, it must be booked as the sum that the terms describe.
         """
-        state = check_asked(self._to_train_for, update.model_hash)
+        state, weight = self._checked(update)
         noise = self._terms.noise
-        check_shares(update.spent, None if noise is None else noise.event)
-        weight = checked_weight(
-            update,
-            self._member.client,
-            d=self._terms.d,
-            weights=self._terms.weights,
-            max_weight=self._terms.max_weight,
-        )
         masks, key = self._masks(state)
         upload = masked_input(
             update,
@@ -217,6 +217,20 @@ class MaskedClient:
         self._note(state.round, SUBMITTED)
         self._state = replace(state, stage=SUBMITTED, secrets=state.secrets.after_upload())
         return upload.tagged(key)
+
+    def _checked(self, update: ClientUpdate) -> tuple[RoundState, int]:
+        """Returns the round that asked for an update, and the weight that the update carries."""
+        state = check_asked(self._to_train_for, update.model_hash)
+        noise = self._terms.noise
+        check_shares(update.spent, None if noise is None else noise.event)
+        weight = checked_weight(
+            update,
+            self._member.client,
+            d=self._terms.d,
+            weights=self._terms.weights,
+            max_weight=self._terms.max_weight,
+        )
+        return state, weight
 
     @property
     def _to_train_for(self) -> RoundState | None:

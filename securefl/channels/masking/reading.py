@@ -9,12 +9,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar, Protocol
 
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.beacon import digest_of, opened_secret, with_beacon
 from securefl.channels.masking.keys import open_signed
 from securefl.channels.masking.replies import Advertisement, Consent
 from securefl.channels.masking.requests import (
+    Addressed,
     Invitation,
     KeyTable,
     ShareDelivery,
@@ -26,10 +28,21 @@ from securefl.channels.masking.shared import Kept
 from securefl.channels.masking.statement import digest_of_clients
 from securefl.channels.masking.wire import Table
 from securefl.channels.messages import kind_of
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
 
-ToOne = KeyTable | ShareDelivery | SurvivorList | UnmaskRequest
-Request = Invitation | ToOne
+Request = Invitation | Addressed
+
+
+class RequestKind(Protocol):
+    """A kind of request, and how one is read."""
+
+    @property
+    def KIND(self) -> int:  # noqa: N802
+        """The number in the head of a message."""
+
+    def from_bytes(self, data: Packet, *, most: int) -> Request:
+        """Parses a request with tables of at most `most` entries. Raises ProtocolError."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,18 @@ class RoundReader:
 
     Args:
         blocks: whose members share this reader.
+
+    Attributes:
+        kinds: the requests that clients answer, the invitation first.
     """
+
+    kinds: ClassVar[tuple[RequestKind, ...]] = (
+        Invitation,
+        KeyTable,
+        ShareDelivery,
+        SurvivorList,
+        UnmaskRequest,
+    )
 
     def __init__(self, blocks: int = 1) -> None:
         self._opened = Kept[OpenedRequest]()
@@ -152,7 +176,7 @@ class RoundReader:
 
         def opened() -> OpenedRequest:
             body = open_signed(request, terms.server, terms=terms.digest)
-            message = _parsed(body, most=len(terms.roster))
+            message = self._parsed(body, most=len(terms.roster))
             return OpenedRequest(message, hashlib.sha256(request).digest())
 
         return self._opened.get((request, terms.digest), opened)
@@ -197,13 +221,12 @@ class RoundReader:
         key = (signed, request.session, request.round, statement, terms.digest)
         self._consents.get(key, check)
 
-
-def _parsed(body: memoryview, *, most: int) -> Request:
-    """Returns the request in a body whose signature was verified. Raises ProtocolError."""
-    for kind in (Invitation, KeyTable, ShareDelivery, SurvivorList, UnmaskRequest):
-        if kind_of(body) == kind.KIND:
-            return kind.from_bytes(body, most=most)
-    raise ProtocolError("a message of this kind is not for a client")
+    def _parsed(self, body: memoryview, *, most: int) -> Request:
+        """Returns the request in a body whose signature was verified. Raises ProtocolError."""
+        for kind in self.kinds:
+            if kind_of(body) == kind.KIND:
+                return kind.from_bytes(body, most=most)
+        raise ProtocolError("a message of this kind is not for a client")
 
 
 def _advertised(

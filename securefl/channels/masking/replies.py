@@ -1,12 +1,14 @@
 """The messages of clients in the five stages of a masked round."""
 
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from securefl.channels.masking import shamir
 from securefl.channels.masking.keys import (
     KEY_BYTES,
     PROOF_BYTES,
@@ -27,6 +29,23 @@ from securefl.channels.masking.wire import (
 )
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, pack_head, unpack_head
 from securefl.channels.protocol import Packet
+from securefl.errors import ProtocolError
+
+
+class Reply(Protocol):
+    """A message of a client, which names its sender."""
+
+    @property
+    def session(self) -> bytes:
+        """16 bytes that name the session."""
+
+    @property
+    def round(self) -> int:
+        """The number of the round."""
+
+    @property
+    def sender(self) -> int:
+        """The client's id."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,11 @@ class Advertisement(Named):
     commitment: bytes
     block: bytes
     proof: bytes
+
+    @property
+    def public_keys(self) -> tuple[bytes, bytes]:
+        """The mask key and the sealing key."""
+        return self.mask_key, self.sealing_key
 
     def to_bytes(self) -> bytes:
         """Returns the head and 148 bytes."""
@@ -204,3 +228,24 @@ class RevealedShares(Named):
         entries = (SHARE_BYTES, SHARE_BYTES)
         tables = unpack_tables(body, kind=cls.KIND, entries=entries, most=most)
         return cls(session, round, sender, *tables)
+
+
+def check_revealed(
+    shares: RevealedShares, *, survivors: Collection[int], dropped: Collection[int]
+) -> None:
+    """Checks that each share is a field element, and of the kind its client's fate allows.
+
+    A server that took both kinds of one client could open its single update.
+
+    Raises:
+        ProtocolError: a share is none, or of the other kind.
+    """
+    if not (set(shares.seeds) <= set(survivors) and set(shares.mask_keys) <= set(dropped)):
+        raise ProtocolError(
+            "seeds are revealed for survivors only, mask keys for dropped clients only"
+        )
+    try:
+        for share in (*shares.seeds.values(), *shares.mask_keys.values()):
+            shamir.value_of(share)
+    except ValueError as reason:
+        raise ProtocolError(str(reason)) from None

@@ -57,6 +57,10 @@ class Addressed(Named):
         """The first bytes of the request."""
         return super().head + ID.pack(self.recipient)
 
+    def to_bytes(self) -> bytes:
+        """Returns the head; requests with a content add it."""
+        return self.head
+
 
 @dataclass(frozen=True)
 class KeyTable(Addressed):

@@ -80,14 +80,25 @@ class RoundSecrets:
         return {client: seeds[i] + keys[i] for i, client in enumerate(points)}
 
     def seal(
-        self, own: Advertisement, peers: Peers, shares: Mapping[int, bytes]
+        self,
+        own: Advertisement,
+        peers: Peers,
+        shares: Mapping[int, bytes],
+        *,
+        label: bytes = SEALING,
     ) -> dict[int, bytes]:
         """Returns the shares of each other client, sealed for it.
+
+        Args:
+            own: this client's advertisement.
+            peers: the other clients' advertisements.
+            shares: holder -> its shares.
+            label: names the purpose of the shares, so that no box passes for one of another stage.
 
         Raises:
             ProtocolError: a peer's key is unusable.
         """
-        keys = self._sealing_keys(own, peers, list(shares), outgoing=True)
+        keys = self._sealing_keys(own, peers, list(shares), outgoing=True, label=label)
         return {
             client: seal(key, shares[client], associated=_route(own, peers[client]))
             for client, key in keys.items()
@@ -100,15 +111,29 @@ class RoundSecrets:
 
         A dealer that seals junk must not stop its holders: they reveal the shares of the others.
         """
-        shares: dict[int, bytes] = {}
-        for client, key in self._sealing_keys(own, peers, list(sealed), outgoing=False).items():
-            both = open_sealed(key, sealed[client], associated=_route(peers[client], own))
-            if both is not None and _are_shares(both):
-                shares[client] = both
-        return shares
+        contents = self.opened(own, peers, sealed, label=SEALING)
+        return {client: both for client, both in contents.items() if _are_shares(both)}
+
+    def opened(
+        self, own: Advertisement, peers: Peers, sealed: Mapping[int, bytes], *, label: bytes
+    ) -> dict[int, bytes]:
+        """Returns the contents of all boxes that open, by dealer; see `seal`."""
+        contents: dict[int, bytes] = {}
+        keys = self._sealing_keys(own, peers, list(sealed), outgoing=False, label=label)
+        for client, key in keys.items():
+            content = open_sealed(key, sealed[client], associated=_route(peers[client], own))
+            if content is not None:
+                contents[client] = content
+        return contents
 
     def _sealing_keys(
-        self, own: Advertisement, peers: Peers, partners: list[int], *, outgoing: bool
+        self,
+        own: Advertisement,
+        peers: Peers,
+        partners: list[int],
+        *,
+        outgoing: bool,
+        label: bytes = SEALING,
     ) -> dict[int, bytes]:
         """Returns one key for each other client. Each direction has a key of its own."""
         agreed = self.sealing.agree([peers[client].sealing_key for client in partners])
@@ -116,7 +141,7 @@ class RoundSecrets:
         for client, secret in zip(partners, agreed, strict=True):
             sender, recipient = (own, peers[client]) if outgoing else (peers[client], own)
             info = _info(sender, recipient, sender.sealing_key, recipient.sealing_key)
-            keys[client] = derive(secret, SEALING, info)
+            keys[client] = derive(secret, label, info)
         return keys
 
     def masks(
@@ -124,14 +149,30 @@ class RoundSecrets:
     ) -> Masks:
         """Returns the self mask, and a pair mask with each other client.
 
+        Raises:
+            ProtocolError: a peer's key is unusable.
+        """
+        return self.masks_of(own, self.pair_keys(own, peers, partners, model_hash=model_hash))
+
+    def pair_keys(
+        self, own: Advertisement, peers: Peers, partners: Sequence[int], *, model_hash: bytes
+    ) -> dict[int, bytes]:
+        """Returns the key of the mask with each other client. Raises ProtocolError, see `masks`."""
+        agreed = self.mask.agree([peers[client].mask_key for client in partners])
+        return {
+            client: pair_mask_key(secret, own, peers[client], model_hash=model_hash)
+            for client, secret in zip(partners, agreed, strict=True)
+        }
+
+    def masks_of(self, own: Advertisement, pair_keys: Mapping[int, bytes]) -> Masks:
+        """Returns the self mask and the pair masks of these keys.
+
         Pair masks are added towards higher ids and subtracted towards lower ones, so that they
         cancel in the sum.
         """
         plus = [self_mask_key(self.seed, own)]
         minus: list[bytes] = []
-        agreed = self.mask.agree([peers[client].mask_key for client in partners])
-        for client, secret in zip(partners, agreed, strict=True):
-            key = pair_mask_key(secret, own, peers[client], model_hash=model_hash)
+        for client, key in pair_keys.items():
             if client < own.sender:
                 minus.append(key)
             else:

@@ -109,10 +109,17 @@ class MaskedServer:
         self._cohort = tuple(sorted(cohort))
         # Fresh in every round, so that no tag of an earlier upload fits.
         self._key = RoundKey.generate()
-        self._blocks = [Block(self._terms, round, block, model_hash, self._key) for block in blocks]
+        self._blocks = [self._block(block, model_hash) for block in blocks]
         self._block_of = _by_client(self._blocks)
         self._answered = set()
         self._observer = observer
+
+    def _block(self, members: tuple[int, ...], model_hash: bytes) -> Block:
+        """Returns the account of a sum in the round that begins."""
+        return Block(self._terms, self._round, members, model_hash, self._key)
+
+    def _invitation(self) -> Invitation:
+        return Invitation(self._terms.session, self._round, self._key.public, self._cohort)
 
     def train_on(self, model_hash: bytes) -> None:
         """Names the model to train on, before the stage that asks for updates."""
@@ -125,8 +132,7 @@ class MaskedServer:
         Read them before the stage is closed: each is made when it is asked for.
         """
         if self._stage == 1:
-            message = Invitation(self._terms.session, self._round, self._key.public, self._cohort)
-            return dict.fromkeys(self._cohort, self._signed(message.to_bytes()))
+            return dict.fromkeys(self._cohort, self._signed(self._invitation().to_bytes()))
         return _Requests(self._block_of, self._stage, self._signed)
 
     def absorb(self, client: int, message: Packet) -> bool:

@@ -69,7 +69,7 @@ def invited_block(member: Member, cohort: tuple[int, ...], round: int) -> tuple[
     # than the ring has room for would wrap around.
     if len(cohort) < terms.least_invited or len(block) > terms.code.most:
         raise ProtocolError(f"{len(cohort)} clients are not a cohort of this session")
-    _check_clients(member, block, block=block, within=block)
+    check_clients(member, block, block=block, within=block)
     return block
 
 
@@ -95,7 +95,7 @@ def share_keys(member: Member, table: KeyTable, state: RoundState) -> Answer:
     """Stage 2, ShareKeys: checks all keys, then deals sealed shares of both secrets."""
     if table.advertisements.get(member.client) != state.signed:
         raise ProtocolError("the key table does not hold this client's own keys")
-    _check_clients(member, tuple(table.advertisements), block=state.block, within=state.block)
+    check_clients(member, tuple(table.advertisements), block=state.block, within=state.block)
     opened = member.reader.keys(table, block=state.own.block, terms=member.terms)
     peers = opened.peers
     # Points are places in the block, which every party can compute. They begin at 1, since the
@@ -122,7 +122,7 @@ def prepare(member: Member, delivery: ShareDelivery, state: RoundState) -> Answe
     if member.client in delivery.sealed:
         raise ProtocolError("the delivery holds shares from this client itself")
     after = replace(state, stage=READY, sealed=delivery.sealed, model_hash=delivery.model_hash)
-    _check_clients(member, after.sharing, block=state.block, within=state.peers)
+    check_clients(member, after.sharing, block=state.block, within=state.peers)
     return Answer(None, after)
 
 
@@ -134,7 +134,7 @@ def consent(member: Member, request: SurvivorList, state: RoundState) -> Answer:
     """
     if member.client not in request.survivors:
         raise ProtocolError("this client's update was left out of the sum")
-    _check_clients(member, request.survivors, block=state.block, within=state.sharing)
+    check_clients(member, request.survivors, block=state.block, within=state.sharing)
     statement = statement_of(
         state.advertisements.values(),
         sharing=state.sharing,
@@ -173,7 +173,7 @@ def reveal(member: Member, request: UnmaskRequest, state: RoundState) -> Answer:
     return Answer(member.signed(reply.to_bytes()), None)
 
 
-def _check_clients(
+def check_clients(
     member: Member, named: tuple[int, ...], *, block: tuple[int, ...], within: Iterable[int]
 ) -> None:
     """Raises ProtocolError unless the named clients took part before, and suffice for a sum.

@@ -29,6 +29,11 @@ def check_deployable(scenario: Scenario) -> None:
         raise ScenarioError(
             "simulate plays faults and scanners, which between sites are real: remove it"
         )
+    if scenario.facts.selects:
+        raise ScenarioError(
+            "channel.sketch does not run between sites yet: remove it, and use "
+            "defense.rule = 'mean'"
+        )
     privacy = scenario.privacy
     if privacy is not None and privacy.place == "central":
         raise ScenarioError(

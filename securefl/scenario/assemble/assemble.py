@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from securefl import vector
+from securefl.channels.faults import Remembers
 from securefl.channels.protocol import ChannelClient, ChannelServer, Sides
 from securefl.data.task import FederatedData
 from securefl.errors import RoundAbandoned
@@ -26,6 +27,7 @@ from securefl.privacy.remember import Remember, fresh
 from securefl.scenario import catalog
 from securefl.scenario.assemble.central import noisy_mean
 from securefl.scenario.assemble.cohort import clock_of, inviter
+from securefl.scenario.assemble.evaluation import evaluated_rounds
 from securefl.scenario.assemble.failures import with_failures
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.assemble.own_models import (
@@ -146,7 +148,7 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
     federation = replace(
         met.federation,
         evaluate=judge,
-        is_evaluated=_schedule(scenario),
+        is_evaluated=evaluated_rounds(scenario),
     )
     return Assembled(
         federation=federation,
@@ -220,6 +222,7 @@ def federation_of(
         ahead=ahead,
         noisy_mean=noisy_mean(scenario, parts.common_noise, stream_for(scenario)),
         grouped=parts.facts.channel_options.get("groups") is not None,
+        memory=server if isinstance(server, Remembers) else None,
     )
 
 
@@ -282,13 +285,6 @@ def _clients(parts: Parts, sides: Sides, trainers: Mapping[int, Trainer]) -> dic
             records=records,
         )
     return clients
-
-
-def _schedule(scenario: Scenario) -> Callable[[int], bool]:
-    """Returns round -> whether the model is evaluated after it; after the last one it always is."""
-    every = 1 if scenario.evaluate is None else scenario.evaluate.every or 1
-    last = scenario.rounds
-    return lambda round: (round + 1) % every == 0 or round + 1 == last
 
 
 def _evaluator(model: nn.Module, data: FederatedData) -> Callable[[State], Metrics]:

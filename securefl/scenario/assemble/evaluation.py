@@ -5,7 +5,7 @@ round after the last one judges the last model.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,13 @@ def judged_models(scenario: Scenario) -> tuple[int, ...]:
     return (*range(every, last, every), last)
 
 
+def evaluated_rounds(scenario: Scenario) -> Callable[[int], bool]:
+    """Returns round -> whether the model is evaluated after it; after the last one it always is."""
+    every = 1 if scenario.evaluate is None else scenario.evaluate.every or 1
+    last = scenario.rounds
+    return lambda round: (round + 1) % every == 0 or round + 1 == last
+
+
 def counts_layout(scenario: Scenario) -> CountsLayout:
     """Returns where the counts of a scenario's task lie in their vector."""
     bins = NOISY_BINS if scenario.leave == "noisy" else BINS
@@ -76,6 +83,7 @@ def counts_plan(public: PublicParts) -> Plan:
         weights=dict.fromkeys(plan.clients, 1),
         max_weight=1,
         noise=None,
+        selection=None,
     )
 
 

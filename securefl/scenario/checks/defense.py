@@ -6,6 +6,7 @@ from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.checks.groups import more_groups
 from securefl.scenario.checks.parameters import check_parameters, tried
+from securefl.scenario.checks.sketch import check_choice
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import PrefilterEntry, RuleEntry
@@ -21,6 +22,9 @@ def check_defense(declared: Declaration, facts: Facts) -> None:
     """
     if facts.topology is not None and facts.topology.around:
         return  # each node has a rule of its own, which is checked with the topology
+    if facts.selects:
+        check_choice(declared, facts)
+        return
     rule, channel = facts.rule, declared.channel.kind
     if rule.entry.for_peers_only:
         raise ScenarioError(

@@ -12,6 +12,7 @@ from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.attack import make_attack, make_bend, make_goal, make_poison
 from securefl.scenario.making.rule import over_groups, weighing_groups
+from securefl.scenario.making.selection import Guess
 
 
 def adversary_of(
@@ -52,8 +53,17 @@ def adversary_of(
         rule=rule,
         weigh=weigh,
         krum_f=facts.rule.parameters.get("f") if is_target else None,
+        guess=_guess_of(declared, facts),
     )
     return Adversary(corrupt, rewrite, omniscient=attack.knows == "omniscient")
+
+
+def _guess_of(declared: Declaration, facts: Facts) -> Guess | None:
+    """Returns the adversary's guess at the channel's own choice; None where there is no choice."""
+    size, selection = facts.channel_options.get("sketch"), facts.selection
+    if size is None or selection is None:
+        return None
+    return Guess(selection, size, declared.seed)
 
 
 def poisoned(declared: Declaration, facts: Facts, data: FederatedData) -> FederatedData:

@@ -15,6 +15,7 @@ from securefl.rng import seeded_keystream
 from securefl.scenario.catalog import RULES
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.entries import AttackEntry, Sees
+from securefl.scenario.making.selection import Chain, Guess
 
 Parameters = Mapping[str, Any]
 
@@ -27,6 +28,7 @@ def make_attack(
     rule: Rule,
     weigh: Weigh | None,
     krum_f: int | None,
+    guess: Guess | None = None,
 ) -> Attack:
     """Returns own rows (f, d), known rows (h, d), round -> attacked rows (f, d).
 
@@ -38,6 +40,7 @@ def make_attack(
         weigh: the weights that the rule gives to rows; None where it gives none.
         krum_f: f of the federation's Krum. None where its rule is another: an attack on Krum then
             takes the largest f that its rows allow.
+        guess: stands for rule and weights where the channel chooses clients; None elsewhere.
 
     Raises:
         ValueError: the attack needs these weights, and the rule gives none.
@@ -46,7 +49,7 @@ def make_attack(
     if entry.rows is None:
         return lambda own, known, round: own
     function = entry.rows
-    if "weigh" in entry.needs and weigh is None:
+    if "weigh" in entry.needs and weigh is None and guess is None:
         able = ", ".join(rule for rule, entry in RULES.items() if entry.weigh is not None)
         raise ValueError(
             f"{chosen.name} needs a rule that weighs rows, without pre-filters: {able}"
@@ -55,13 +58,14 @@ def make_attack(
     def attack(own: Tensor, known: Tensor, round: int) -> Tensor:
         # Krum with this many corrupt rows still has the n >= 2 f + 3 rows that it needs.
         largest_f = max(0, min(len(own), (len(known) + len(own) - 3) // 2))
+        chain = Chain(rule, weigh) if guess is None else guess.in_round(round)
         provided = {
             "f": len(own),
             "n": clients,
             "generator": _generator(seed, "attack", round),
-            "rule": lambda rows: rule(rows, torch.ones(len(rows))),
+            "rule": lambda rows: chain.rule(rows, torch.ones(len(rows))),
             "krum": partial(RULES["krum"].function, f=largest_f if krum_f is None else krum_f),
-            "weigh": weigh,
+            "weigh": chain.weigh,
         }
         rows = known if entry.sees is Sees.KNOWN else own
         sent: Tensor = function(rows, **_taken(function, provided, entry.needs, chosen.parameters))

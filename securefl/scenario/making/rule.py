@@ -9,23 +9,30 @@ from torch import Tensor
 
 from securefl.federation.values import Rule, Weigh
 from securefl.learning.protocol import ServerStep
+from securefl.scenario.catalog import RULES
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.entries import PrefilterEntry, RuleEntry, StepEntry
 from securefl.scenario.facts import Facts
 
 
 def rule_of(facts: Facts) -> Rule:
-    """Returns pre-filters and rule of a scenario, for the engine."""
+    """Returns pre-filters and rule of a scenario, for the engine.
+
+    Where the channel itself chooses clients, the mean of those that it chose is in the one row.
+    """
+    if facts.selects:
+        return make_rule(Chosen("mean", RULES["mean"]))
     return make_rule(facts.rule, facts.prefilters)
 
 
 def weights_of(facts: Facts) -> Weigh | None:
     """Returns the rule's own weights of rows, (m, d) -> (m,); None without.
 
-    Behind a pre-filter there are none either: its rows are mixtures, and no client's own.
+    There are none where the channel itself chooses clients, before it opens a row. Behind a
+    pre-filter there are none either: its rows are mixtures, and no client's own.
     """
     function = facts.rule.entry.weigh
-    if function is None or facts.prefilters:
+    if function is None or facts.prefilters or facts.selects:
         return None
     return partial(function, **facts.rule.parameters)
 

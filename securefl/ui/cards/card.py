@@ -162,9 +162,10 @@ def _who_saw(scenario: Resolved) -> dict[str, list[str]]:
     entry = catalog.TOPOLOGIES.get(kind)
     reported = scenario["weights"] == "reported"
     channel = scenario["channel"]["kind"]
+    choice = scenario["channel"].get("sketch") is not None
     seen = {}
     for name in adversaries_in(kind):
         model = THREATS[name]
-        kinds = model.sees(channel, reported=reported, topology=entry)
+        kinds = model.sees(channel, reported=reported, topology=entry, choice=choice)
         seen[f"{name}: {model.who}"] = [str(what) for what in kinds]
     return seen

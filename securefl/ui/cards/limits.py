@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from securefl.runs.choosing import choosing_words
 from securefl.runs.metrics import RunMetrics
 
 FEW_RECORDS = 100  # of a test set, below which an interval of an accuracy is 20 points wide
@@ -80,6 +81,11 @@ def _of_channel(scenario: Mapping[str, Any]) -> Iterator[str]:
     kind = scenario["channel"]["kind"]
     if kind == "plain":
         yield "The channel is plain: the server sees every update."
+    if scenario["channel"].get("sketch") is not None:
+        yield (
+            "A rule chose whose updates count: the server sees how far all updates are apart, and"
+            " the protocol of that choice has not been reviewed."
+        )
     if kind == "ckks":
         yield "A client that shows its key to the server opens every update."
 
@@ -114,6 +120,8 @@ def _of_run(ground: Ground) -> Iterator[str]:
         yield f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned."
     for client, reason in metrics.get("left_out", {}).items():
         yield f"Client {client} took no part: {reason}."
+    for words in choosing_words(metrics):
+        yield f"{words[:1].upper()}{words[1:]}."
     if scenario.get("attack") is not None:
         yield f"An attack was simulated: {scenario['attack']['name']}."
     yield "This was a run in one place; between hospitals, each site's own policy decides."

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import read_json, write_atomic
 from securefl.runs.cell import Cell
+from securefl.runs.choosing import choosing_words
 from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics
@@ -185,6 +186,7 @@ def _losses(runs: Sequence[RunMetrics]) -> list[str]:
     for metrics in runs:
         for client, reason in metrics.get("left_out", {}).items():
             remarks.append(f"client {client} took no part: {reason}")
+        remarks += choosing_words(metrics)
     return remarks
 
 

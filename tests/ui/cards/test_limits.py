@@ -43,18 +43,21 @@ def with_scenario(**changes: object) -> Ground:
         (with_metrics(noise="seeded"), "Noise came from a seed"),
         (with_metrics(abandoned=2), "2 of 9 rounds were abandoned."),
         (with_metrics(left_out={"3": "no key"}), "Client 3 took no part: no key."),
+        (with_metrics(not_chosen={"3": 2, "4": 0}), "The rule left out: client 3 2 x."),
+        (with_metrics(named={"3": "no sketch"}), "Client 3 was found lying and took no further"),
         (with_metrics(sites={}), "Test records belong to no site"),
         (replace(GROUND, end="no budget"), "The run ended early: no budget."),
         (replace(GROUND, is_audited=False), "No adversary was measured"),
         (replace(GROUND, later=True), "Later versions of this model have spent more"),
         (replace(GROUND, mistakes=("x is wrong",)), "The lint says: x is wrong."),
         (with_scenario(channel={"kind": "plain"}), "the server sees every update"),
+        (with_scenario(channel={"kind": "masked", "sketch": 64}), "has not been reviewed"),
         (with_scenario(channel={"kind": "ckks"}), "shows its key to the server"),
         (with_scenario(data={"test_on": "validation"}), "Judged on validation records"),
         (with_scenario(data={"grouped": True}), "not for a whole group"),
         (with_scenario(attack={"name": "zero"}), "An attack was simulated: zero."),
     ],
-    ids=range(14),
+    ids=range(17),
 )
 def test_a_fact_makes_its_sentence_and_its_absence_does_not(ground: Ground, sentence: str) -> None:
     assert sentence in of(ground)

@@ -1,0 +1,98 @@
+"""The facts of a round with sketches that every client computes for itself, and their digests."""
+
+import hashlib
+
+from securefl.channels.masking.agreement import Agreement, Sketching
+from securefl.channels.masking.sketches.dealing import context_of
+from securefl.channels.masking.sketches.matrix import Matrix, seed_of
+from securefl.channels.masking.wire import ID, Table, pack_table
+
+_UPLOADS = b"securefl masking 1, list of uploads"
+_DEALINGS = b"securefl masking 1, all dealings"
+_KNOWN = b"securefl masking 1, matrix of a simulation"
+_STATEMENT = b"securefl masking 1, statement on chosen clients"
+
+# Of sealed boxes: one label a purpose.
+SEALED_SKETCHES = b"securefl masking 1, sealing of sketches"
+SEALED_PAIR_SKETCHES = b"securefl masking 1, sealing of pair sketches"
+
+
+def sketching_of(terms: Agreement) -> Sketching:
+    """Returns how clients are chosen. Raises ValueError: the terms choose none."""
+    if terms.sketching is None:
+        raise ValueError("these terms choose no clients by their sketches")
+    return terms.sketching
+
+
+def promise_of(nonce: bytes) -> bytes:
+    """Returns SHA-256 of a nonce."""
+    return hashlib.sha256(nonce).digest()
+
+
+def digest_of_uploads(digests: Table) -> bytes:
+    """Returns 32 bytes that fix who uploaded what. The order of a table is its clients'."""
+    return hashlib.sha256(_UPLOADS + pack_table(digests)).digest()
+
+
+def context_on(label: bytes, terms: Agreement, round: int, digests: Table) -> bytes:
+    """Returns the digest of what dealings under a label are about, see `dealing.context_of`."""
+    uploads = digest_of_uploads(digests)
+    return context_of(label, session=terms.session, round=round, uploads=uploads)
+
+
+def matrix_on(terms: Agreement, round: int, nonce: bytes, digests: Table) -> Matrix:
+    """Returns the matrix of a round, which nobody knew before all uploads were fixed."""
+    sketching = sketching_of(terms)
+    if sketching.known_seed:
+        seed = hashlib.sha256(_KNOWN + sketching.known_seed + ID.pack(round)).digest()
+    else:
+        seed = seed_of(
+            terms=terms.digest,
+            session=terms.session,
+            round=round,
+            nonce=nonce,
+            uploads=digest_of_uploads(digests),
+        )
+    return Matrix(seed, size=sketching.size, d=terms.words)
+
+
+def digest_of_dealings(signed: Table) -> bytes:
+    """Returns 32 bytes that fix who dealt what."""
+    return hashlib.sha256(_DEALINGS + pack_table(signed)).digest()
+
+
+def statement_on(chosen: bytes, dealings: bytes) -> bytes:
+    """Returns the digest that clients sign in stage 7.
+
+    Args:
+        chosen: the statement on keys, sharing clients, chosen clients and model.
+        dealings: digest of all dealings, which name the list of uploads.
+    """
+    return hashlib.sha256(_STATEMENT + chosen + dealings).digest()
+
+
+def fewest_chosen(terms: Agreement, invited: int) -> int:
+    """Returns how many clients a sum takes, at least.
+
+    A rule may leave out as many clients as may lie, and a colluder for each of them. Every client
+    computes this for itself, so that a server cannot choose fewer.
+
+    Args:
+        terms: of the session.
+        invited: clients in the block.
+    """
+    most_for_a_rule = invited - 2 * sketching_of(terms).liars
+    return max(terms.min_cohort, min(terms.threshold(invited), most_for_a_rule))
+
+
+def fewest_answers(terms: Agreement) -> int:
+    """Returns how many clients must answer, so that no liars among them can spoil the distances.
+
+    Products of shares lie on polynomials of degree 2 c, and f of them may be wrong.
+    """
+    return 2 * terms.corrupt + 2 * sketching_of(terms).liars + 1
+
+
+def points_of(block: tuple[int, ...], clients: tuple[int, ...]) -> dict[int, int]:
+    """Returns the x of each client's shares: its place in the block, from 1."""
+    return {client: block.index(client) + 1 for client in clients}

@@ -1,0 +1,300 @@
+"""The checks and the answer of a client in the stages 4 to 8 of a round with sketches.
+
+There is one function a stage, as in `masking.stages`, whose first three stages come before these.
+
+    4 `deal`     shares of its sketch, once the uploads are fixed
+    5 `accept`   a signed account of all dealings
+    6 `measure`  a share of each squared distance, once enough clients saw the same dealings
+    7 `agree`    a signed account of the chosen clients
+    8 `reveal`   shares that open the sum of the chosen clients, and the sum of their sketches
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from securefl.channels.masking.replies import Consent
+from securefl.channels.masking.requests import SurvivorList, UnmaskRequest
+from securefl.channels.masking.shamir import SHARE_BYTES
+from securefl.channels.masking.sketches.context import (
+    SEALED_SKETCHES,
+    context_on,
+    digest_of_dealings,
+    fewest_chosen,
+    matrix_on,
+    points_of,
+    promise_of,
+    sketching_of,
+    statement_on,
+)
+from securefl.channels.masking.sketches.dealing import (
+    PAIR_SKETCHES,
+    SKETCHES,
+    Dealing,
+    Shares,
+    check_dealing,
+)
+from securefl.channels.masking.sketches.dealing import (
+    deal as dealing_of,
+)
+from securefl.channels.masking.sketches.distances import pair_values
+from securefl.channels.masking.sketches.field import P
+from securefl.channels.masking.sketches.matrix import Matrix
+from securefl.channels.masking.sketches.reading import SketchReader
+from securefl.channels.masking.sketches.replies import (
+    Acceptance,
+    DistanceShares,
+    OpeningShares,
+    PublicDealing,
+    SealedDealing,
+    bits_of,
+)
+from securefl.channels.masking.sketches.requests import AcceptanceList, DealingList, UploadList
+from securefl.channels.masking.sketches.state import (
+    ACCEPTED,
+    AGREED,
+    DEALT,
+    MEASURED,
+    OPENED,
+    SketchState,
+)
+from securefl.channels.masking.stages import Answer, Member, check_clients
+from securefl.channels.masking.statement import statement_of
+from securefl.errors import ProtocolError
+
+SketchOf = Callable[[Matrix, NDArray[Any]], Sequence[int]]  # matrix, words (m,) -> integers (k,)
+
+
+def deal(member: Member, request: UploadList, state: SketchState, sketch_of: SketchOf) -> Answer:
+    """Stage 4: deals the sketch of this client's words under a matrix that nobody chose."""
+    terms = member.terms
+    if request.digests.get(member.client) != state.upload:
+        raise ProtocolError("the list of uploads does not hold this client's own")
+    if promise_of(request.nonce) != state.promise:
+        raise ProtocolError("the nonce is not the one that was promised")
+    check_clients(member, tuple(request.digests), block=state.block, within=state.sharing)
+    round, digests = state.round, request.digests
+    matrix = matrix_on(terms, round, request.nonce, digests)
+    after = replace(
+        state,
+        stage=DEALT,
+        nonce=request.nonce,
+        digests=digests,
+        context=context_on(SKETCHES, terms, round, digests),
+        pair_context=context_on(PAIR_SKETCHES, terms, round, digests),
+    )
+    sketch = sketch_of(matrix, _words_of(state))
+    dealing = dealing_of(
+        sketch,
+        zeros=len(after.uploaders) - 1,
+        degree=terms.corrupt,
+        points=points_of(state.block, after.uploaders),
+        context=after.context,
+        sender=member.client,
+    )
+    own = dealing.shares.pop(member.client)
+    reply, public = sealed(member, after, dealing, context=after.context, label=SEALED_SKETCHES)
+    return Answer(reply, replace(after, words=None, own_sketch=own, public=public))
+
+
+def accept(member: Member, request: DealingList, state: SketchState) -> Answer:
+    """Stage 5: checks all dealings, and signs which ones there are and which do not fit."""
+    dealings = reader_of(member).dealings(
+        request.dealings,
+        round=state.round,
+        context=state.context,
+        holders=state.uploaders,
+        zeros=len(state.uploaders) - 1,
+        terms=member.terms,
+    )
+    check_own(member, request.dealings, request.boxes, state.public)
+    if not set(dealings) <= set(state.uploaders):
+        raise ProtocolError("a dealing came from a client whose update did not arrive")
+    contents = state.secrets.opened(state.own, state.peers, request.boxes, label=SEALED_SKETCHES)
+    accepted = accepted_shares(
+        member,
+        state,
+        dealings,
+        {**contents, member.client: state.own_sketch},
+        values=sketching_of(member.terms).size,
+        zeros=len(state.uploaders) - 1,
+    )
+    rejected = {state.block.index(dealer) for dealer in dealings if dealer not in accepted}
+    digest = digest_of_dealings(request.dealings)
+    reply = Acceptance(member.terms.session, state.round, member.client, digest, bits_of(rejected))
+    after = replace(
+        state,
+        stage=ACCEPTED,
+        dealings=digest,
+        dealers=tuple(dealings),
+        accepted=accepted,
+        own_sketch=b"",
+    )
+    return Answer(member.signed(reply.to_bytes()), after)
+
+
+def measure(member: Member, request: AcceptanceList, state: SketchState) -> Answer:
+    """Stage 6: multiplies shares into one element a pair of clients.
+
+    Shares of different dealings would be multiplied into sketches. Two groups of a threshold share
+    an honest client, which signs one digest only.
+    """
+    if not set(request.acceptances) <= set(state.dealers):
+        raise ProtocolError("an acceptance came from a client that did not deal")
+    if len(request.acceptances) < member.terms.threshold(len(state.block)):
+        raise ProtocolError("fewer clients than the threshold saw the same dealings")
+    reader_of(member).check_acceptances(request, state.dealings, member.terms)
+    pairs = pair_values(state.accepted, _weights_of(member), state.uploaders)
+    elements = [pairs[pair] for pair in sorted(pairs)]
+    reply = DistanceShares(member.terms.session, state.round, member.client, elements)
+    # The sharings of zero have hidden this round's products, and are used up.
+    accepted = {dealer: Shares(held.values, []) for dealer, held in state.accepted.items()}
+    after = replace(state, stage=MEASURED, accepted=accepted)
+    return Answer(member.signed(reply.to_bytes()), after)
+
+
+def agree(member: Member, request: SurvivorList, state: SketchState) -> Answer:
+    """Stage 7: signs all keys, U2, the dealings, the chosen clients and the model.
+
+    A client that was not chosen signs, too: otherwise a few refusals among the chosen would stop
+    the round.
+    """
+    chosen = request.survivors
+    if not set(chosen) <= set(state.dealers):
+        raise ProtocolError("the server chooses clients that did not deal")
+    fewest = fewest_chosen(member.terms, len(state.block))
+    if len(chosen) < fewest:
+        raise ProtocolError(
+            f"{len(chosen)} chosen clients are too few for a sum of {len(state.block)}; "
+            f"it takes {fewest}"
+        )
+    facts = statement_of(
+        state.advertisements.values(),
+        sharing=state.sharing,
+        survivors=chosen,
+        model_hash=state.model_hash,
+    )
+    statement = statement_on(facts, state.dealings)
+    reply = Consent(member.terms.session, state.round, member.client, statement)
+    after = replace(state, stage=AGREED, survivors=chosen, statement=statement)
+    return Answer(member.signed(reply.to_bytes()), after)
+
+
+def reveal(member: Member, request: UnmaskRequest, state: SketchState) -> Answer:
+    """Stage 8: reveals one share of each client of U2, and of the sum of the chosen sketches.
+
+    Whoever was not chosen is treated as a dropped client: its self mask stays shut.
+    """
+    if not set(request.consents) <= set(state.dealers):
+        raise ProtocolError("a consent came from a client that did not deal")
+    if len(request.consents) < member.terms.threshold(len(state.block)):
+        raise ProtocolError("fewer clients than the threshold agreed on the chosen clients")
+    member.reader.check_consents(request, state.statement, member.terms)
+    shares = {
+        member.client: state.own_shares,
+        **state.secrets.open(state.own, state.peers, state.sealed),
+    }
+    chosen = set(state.survivors)
+    seeds = {client: both[:SHARE_BYTES] for client, both in shares.items() if client in chosen}
+    mask_keys = {
+        client: both[SHARE_BYTES:] for client, both in shares.items() if client not in chosen
+    }
+    reply = OpeningShares(
+        member.terms.session,
+        state.round,
+        member.client,
+        _share_of_sum(state),
+        seeds,
+        mask_keys,
+    )
+    after = replace(state, stage=OPENED, own_shares=b"", sealed={})
+    return Answer(member.signed(reply.to_bytes()), after)
+
+
+def _share_of_sum(state: SketchState) -> list[int]:
+    """Returns a share of the sum of the chosen sketches; [] without the shares of all of them."""
+    if not set(state.survivors) <= set(state.accepted):
+        return []
+    columns = zip(*(state.accepted[client].values for client in state.survivors), strict=True)
+    return [sum(column) % P for column in columns]
+
+
+def sealed(
+    member: Member, state: SketchState, dealing: Dealing, *, context: bytes, label: bytes
+) -> tuple[bytes, bytes]:
+    """Returns a dealing as its dealer sends it, and its signed public part."""
+    head = (member.terms.session, state.round, member.client)
+    public = member.signed(PublicDealing(*head, context, dealing.proof, dealing.table).to_bytes())
+    boxes = state.secrets.seal(state.own, state.peers, dealing.shares, label=label)
+    return member.signed(SealedDealing(*head, public, boxes).to_bytes()), public
+
+
+def accepted_shares(
+    member: Member,
+    state: SketchState,
+    dealings: Mapping[int, PublicDealing],
+    contents: Mapping[int, bytes],
+    *,
+    values: int,
+    zeros: int,
+) -> dict[int, Shares]:
+    """Returns dealer -> this client's shares, of the dealings that fit; the others are left out."""
+    point = state.block.index(member.client) + 1
+    accepted: dict[int, Shares] = {}
+    for dealer, dealing in dealings.items():
+        shares = check_dealing(
+            contents.get(dealer, b""),
+            holder=member.client,
+            point=point,
+            sender=dealer,
+            context=dealing.context,
+            table=dealing.table,
+            proof=dealing.proof,
+            values=values,
+            zeros=zeros,
+            degree=member.terms.corrupt,
+        )
+        if shares is not None:
+            accepted[dealer] = shares
+    return accepted
+
+
+def check_own(
+    member: Member,
+    dealings: Mapping[int, bytes],
+    boxes: Mapping[int, bytes],
+    public: bytes | None,
+) -> None:
+    """Raises ProtocolError unless a client's own dealing is there, if any, and a box of each other.
+
+    Args:
+        member: the client.
+        dealings: dealer -> its signed dealing.
+        boxes: dealer -> the box for this client.
+        public: this client's own signed dealing; None if it dealt none.
+    """
+    if dealings.get(member.client) != public:
+        raise ProtocolError("the dealings do not hold this client's own")
+    if set(boxes) != set(dealings) - {member.client}:
+        raise ProtocolError("there is not one box for each dealing of another client")
+
+
+def _weights_of(member: Member) -> Mapping[int, int]:
+    if member.terms.weights is None:
+        raise ValueError("distances need public weights")
+    return member.terms.weights
+
+
+def _words_of(state: SketchState) -> NDArray[Any]:
+    if state.words is None:
+        raise ProtocolError("this client has dealt its sketch already")
+    return state.words
+
+
+def reader_of(member: Member) -> SketchReader:
+    """Returns the reader of a client. Raises ValueError: it reads no such rounds."""
+    if not isinstance(member.reader, SketchReader):
+        raise ValueError("this client reads no requests of rounds with sketches")
+    return member.reader

@@ -1,0 +1,65 @@
+"""How many clients are chosen, how many may be away, and how `validate` says so."""
+
+import pytest
+
+from securefl.scenario.scenario import parse_scenario
+from securefl.scenario.sketches import Numbers, needed_clients, numbers_of
+from securefl.scenario.summary import summary
+from tests.scenario.test_sketch import TEN
+
+
+def numbers(clients: int, corrupt: int, rule: str) -> Numbers:
+    text = TEN.replace('{ name = "dnc", f = 2 }', rule)
+    overrides = (f"data.clients={clients}", f"channel.corrupt={corrupt}")
+    return numbers_of(parse_scenario(text, overrides=overrides).facts)
+
+
+@pytest.mark.parametrize(
+    ("clients", "corrupt", "rule", "expected"),
+    [
+        # By hand. The threshold is the least t with 2 t > n + c, and a sum holds at least t or
+        # n - 2 f clients, whichever is less, and c + 2.
+        (20, 4, '{ name = "dnc", f = 4 }', Numbers(16, 12, 3)),  # t = 13, 20 - 17 away
+        (9, 2, '{ name = "dnc", f = 2 }', Numbers(7, 5, 0)),
+        (9, 2, '{ name = "mda", f = 2 }', Numbers(7, 5, 0)),
+        # t = 34 of 64: the sum opens with 34 of the 36 that dnc keeps 34 of.
+        (64, 2, '{ name = "dnc", f = 2 }', Numbers(62, 34, 28)),
+        # It removes 2 x 2 of those that are there: 38 must be.
+        (64, 2, '{ name = "dnc", f = 2, filter = 2.0 }', Numbers(60, 34, 26)),
+        # As many as are averaged, whoever is away; t = 34 must be there, and 36 for m <= n - f.
+        (64, 2, '{ name = "multi_krum", f = 2, m = 34 }', Numbers(34, 34, 28)),
+        (10, 1, '{ name = "multi_krum", f = 1 }', Numbers(9, 6, 3)),
+    ],
+)
+def test_the_numbers_of_a_choice_are_those_by_hand(
+    clients: int, corrupt: int, rule: str, expected: Numbers
+) -> None:
+    assert numbers(clients, corrupt, rule) == expected
+
+
+def test_distances_of_degree_2c_correct_f_wrong_answers_from_2c_2f_1_on() -> None:
+    assert needed_clients(corrupt=4, liars=4) == 17
+    assert needed_clients(corrupt=1, liars=2) == 7
+
+
+def test_the_summary_says_what_is_chosen_and_what_that_withstands() -> None:
+    lines = summary(parse_scenario(TEN, overrides=("data.clients=12", "channel.corrupt=1")))
+    assert (
+        "channel masked: the server sees the sum over the clients that the rule chose, the squared "
+        "distances between all updates, who took part; no single update; one sum of 12"
+    ) in lines
+    assert "may drop out" not in lines
+    assert (
+        "channel.sketch = 64: by distances between sketches dnc chooses 10 of 12 clients, whose "
+        "sum opens; never fewer than 7\n"
+        "withstands 2 clients that lie to a server that keeps to the protocol, and 1 client that "
+        "works together with one that does not, never both at once; 3 more may be away\n"
+        "rule dnc (f=2), weights equal, server fedavg"
+    ) in lines
+
+
+def test_without_a_choice_the_summary_is_as_ever() -> None:
+    lines = summary(parse_scenario('channel.kind = "masked"'))
+    assert "withstands" not in lines
+    assert "the sum over each block's survivors" in lines
+    assert "1 may drop out" in lines
