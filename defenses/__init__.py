@@ -1,5 +1,6 @@
 """Robust aggregation: pure functions from rows (n, d) to one estimate (d,)."""
 
+from defenses.choices import dnc_choice, mda_choice, multi_krum_choice
 from defenses.prefilters import adaptive_clipping, bucketing, clip_norms, nearest_neighbor_mixing
 from defenses.rows import Mixture
 from defenses.rules.around import (
@@ -41,6 +42,7 @@ __all__ = [
     "centered_clipping",
     "clip_norms",
     "dnc",
+    "dnc_choice",
     "dnc_weights",
     "geometric_median",
     "geometric_median_weights",
@@ -49,6 +51,7 @@ __all__ = [
     "krum_minimum_rows",
     "krum_weights",
     "mda",
+    "mda_choice",
     "mda_minimum_rows",
     "mda_weights",
     "meamed",
@@ -57,6 +60,7 @@ __all__ = [
     "monna",
     "monna_weights",
     "multi_krum",
+    "multi_krum_choice",
     "multi_krum_weights",
     "nearest_neighbor_mixing",
     "nna",

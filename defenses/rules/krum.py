@@ -103,14 +103,20 @@ def multi_krum_weights(rows: Rows, *, f: int, m: int | None = None) -> Tensor:
 
 def _multi_krum(rows: Rows, f: int, m: int | None) -> Choice:
     admitted = admit_with_f("multi_krum", rows, f, need=KRUM_NEED, distances=True)
-    largest = admitted.n - admitted.f
+    m = averaged_by_multi_krum(m, n=admitted.n, f=admitted.f)
+    squared = squared_distances(admitted.store)
+    return Choice(admitted, choose.multi_krum(squared, admitted.f, m))
+
+
+def averaged_by_multi_krum(m: int | None, *, n: int, f: int) -> int:
+    """Returns how many of n rows `multi_krum` averages. Raises ValueError for an m out of range."""
+    largest = n - f
     if m is None:
         m = largest
     check_whole("multi_krum", "m", m)
     if not 1 <= m <= largest:
         raise ValueError(f"multi_krum needs an m of 1 to n - f = {largest}, got {m}")
-    squared = squared_distances(admitted.store)
-    return Choice(admitted, choose.multi_krum(squared, admitted.f, m))
+    return m
 
 
 def bulyan_minimum_rows(f: int) -> int:

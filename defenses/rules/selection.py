@@ -121,13 +121,15 @@ def _check_pivot(rows: Rows, pivot: int, admitted: Admitted) -> None:
         raise ValueError(f"monna cannot trust row {pivot}, which was set aside")
 
 
-def dnc(rows: Rows, *, f: int, filter: float = 1.0) -> Tensor:
+def dnc(rows: Rows, *, f: int, filter: float = 1.0, at_once: bool = False) -> Tensor:
     """Removes ceil(filter x f) rows, each furthest along the widest direction; averages the rest.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside and counts against f.
         f: corrupt rows tolerated; needs n >= 2 f + 1.
         filter: rows removed over f, >= 1; at least one row has to stay.
+        at_once: whether all rows go along the widest direction of all rows. By default each row
+            goes along the widest direction of the rows that remain.
 
     Returns:
         (d,).
@@ -135,32 +137,38 @@ def dnc(rows: Rows, *, f: int, filter: float = 1.0) -> Tensor:
     Raises:
         ValueError: n < 2 f + 1, f < 0, filter out of range, or more than f rows are set aside.
 
-    Cost: scalar products, n^2 d, and an eigenvector of n x n for every removed row.
+    Cost: scalar products, n^2 d, and an eigenvector of n x n for every removed row, or one at once.
     Withstands: f rows that agree on a direction, of whatever lengths.
     Fails against: rows that shift less than honest rows differ; clients in camps, of which it drops
-        one.
+        one; with `at_once`, a liar of moderate length next to a very long one.
 
     Source: Shejwalkar and Houmansadr, NDSS 2021 (divide and conquer). They draw coordinates at
     random, for speed, and intersect several rounds in which all rows go at once, so that of two
     liars the shorter can hide behind the longer. Here the (n, n) scalar products give the direction
-    from all coordinates, and rows go one by one, each around the mean of the remaining rows.
+    from all coordinates, and rows go one by one, each around the mean of the remaining rows. With
+    `at_once` they go as in one of the paper's rounds, with all coordinates.
     """
-    return _dnc(rows, f, filter).estimate()
+    return _dnc(rows, f, filter, at_once).estimate()
 
 
-def dnc_weights(rows: Rows, *, f: int, filter: float = 1.0) -> Tensor:
+def dnc_weights(rows: Rows, *, f: int, filter: float = 1.0, at_once: bool = False) -> Tensor:
     """Returns the weights (n,) of `dnc`; arguments and errors are the same."""
-    return _dnc(rows, f, filter).per_row()
+    return _dnc(rows, f, filter, at_once).per_row()
 
 
-def _dnc(rows: Rows, f: int, filter: float) -> Choice:
+def _dnc(rows: Rows, f: int, filter: float, at_once: bool) -> Choice:
     admitted = admit_with_f("dnc", rows, f, need=MAJORITY, distances=True)
-    n = admitted.n
+    removed = removed_by_dnc(filter, n=admitted.n, f=admitted.f)
+    gram = centred_gram(admitted.store).gram
+    return Choice(admitted, choose.spectral(gram, removed, at_once=at_once))
+
+
+def removed_by_dnc(filter: float, *, n: int, f: int) -> int:
+    """Returns how many of n rows `dnc` removes. Raises ValueError for a filter out of range."""
     # NaN fails the first comparison, and infinity has no ceiling.
     is_valid = 1 <= filter < math.inf
-    if not is_valid or math.ceil(filter * admitted.f) >= n:
+    if not is_valid or math.ceil(filter * f) >= n:
         raise ValueError(
             f"dnc needs a filter of 1 or more that leaves a row of n={n}, got {filter:g}"
         )
-    gram = centred_gram(admitted.store).gram
-    return Choice(admitted, choose.spectral(gram, math.ceil(filter * admitted.f)))
+    return math.ceil(filter * f)

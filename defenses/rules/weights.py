@@ -155,30 +155,40 @@ def average(chosen: np.ndarray | list[int], n: int) -> Numbers:
     return weights
 
 
-def spectral(gram: Numbers, removed: int) -> Numbers:
+def spectral(gram: Numbers, removed: int, *, at_once: bool = False) -> Numbers:
     """Returns equal weights for the rows that stay when those along one direction go.
 
     Each time, the row furthest along the first principal direction of the remaining rows goes.
 
     Args:
-        gram: (n, n) scalar products around any point.
+        gram: (n, n) scalar products around any point. A number added to a whole line or column
+            changes nothing, so -1/2 times squared distances serve as well.
         removed: number of rows that go.
+        at_once: all of them go along the first direction of all rows, the first of equals.
     """
+    if at_once:
+        order = np.argsort(-_along_widest(gram), kind="stable")
+        return average(np.sort(order[removed:]), len(gram))
     remaining = np.arange(len(gram))
     for _ in range(removed):
-        products = gram[np.ix_(remaining, remaining)]
-        # Around the mean of the remaining rows: else a row that went would still pull the origin.
-        centred = (
-            products
-            - products.mean(axis=0)
-            - products.mean(axis=1)[:, None]
-            + products.mean()
-        )  # fmt: skip
-        values, vectors = np.linalg.eigh(centred)
-        # eigh sorts ascending: the last eigenvector is the widest direction.
-        squared_shares = values[-1] * vectors[:, -1] ** 2
+        squared_shares = _along_widest(gram[np.ix_(remaining, remaining)])
         remaining = np.delete(remaining, squared_shares.argmax())
     return average(remaining, len(gram))
+
+
+def _along_widest(products: Numbers) -> Numbers:
+    """Returns the rows' squared lengths (n,) along their first principal direction."""
+    # Around the mean of these rows: else a row that went would still pull the origin.
+    centred = (
+        products
+        - products.mean(axis=0)
+        - products.mean(axis=1)[:, None]
+        + products.mean()
+    )  # fmt: skip
+    values, vectors = np.linalg.eigh(centred)
+    # eigh sorts ascending: the last eigenvector is the widest direction.
+    squared_shares: Numbers = values[-1] * vectors[:, -1] ** 2
+    return squared_shares
 
 
 def weiszfeld(

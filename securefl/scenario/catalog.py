@@ -17,7 +17,6 @@ from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.data.own.forms import FORMS
-from securefl.federation.topologies import cyclic, fedbuff, hierarchical, peer
 from securefl.federation.values import Screen
 from securefl.learning import options, steps
 from securefl.learning.algorithms import steps as changes
@@ -39,7 +38,7 @@ from securefl.scenario.entries import (
     StepEntry,
 )
 from securefl.scenario.models import MODELS as MODELS
-from securefl.scenario.topology_entry import TopologyEntry, one_an_inner_round, several_a_round
+from securefl.scenario.topologies import TOPOLOGIES as TOPOLOGIES
 from securefl.scenario.trainers import TRAINERS as TRAINERS
 
 OWN_DATA = FORMS  # of a user's own records
@@ -62,6 +61,7 @@ RULES: Mapping[str, RuleEntry] = {
         defenses.multi_krum,
         minimum_rows=defenses.krum_minimum_rows,
         weigh=defenses.multi_krum_weights,
+        choose=defenses.multi_krum_choice,
     ),
     "bulyan": RuleEntry(defenses.bulyan, minimum_rows=defenses.bulyan_minimum_rows),
     "geometric_median": RuleEntry(
@@ -69,10 +69,16 @@ RULES: Mapping[str, RuleEntry] = {
     ),
     "centered_clipping": RuleEntry(defenses.centered_clipping, provided=("start",)),
     "mda": RuleEntry(
-        defenses.mda, minimum_rows=defenses.mda_minimum_rows, weigh=defenses.mda_weights
+        defenses.mda,
+        minimum_rows=defenses.mda_minimum_rows,
+        weigh=defenses.mda_weights,
+        choose=defenses.mda_choice,
     ),
     "dnc": RuleEntry(
-        defenses.dnc, minimum_rows=defenses.mda_minimum_rows, weigh=defenses.dnc_weights
+        defenses.dnc,
+        minimum_rows=defenses.mda_minimum_rows,
+        weigh=defenses.dnc_weights,
+        choose=defenses.dnc_choice,
     ),
     # Of peers only: around a row of one's own.
     "nna": RuleEntry(
@@ -226,33 +232,5 @@ CHANNELS: Mapping[str, Kind] = {"plain": PLAIN, "masked": MASKED, "ckks": CKKS}
 
 # Those of them that run between sites: nobody but the server opens a sum.
 APART: Mapping[str, Apart] = {"plain": PLAIN_APART, "masked": MASKED_APART}
-
-TOPOLOGIES: Mapping[str, TopologyEntry] = {
-    "cyclic": TopologyEntry(
-        cyclic.SEES, takes=("order",), orders=("fixed", "random"), has_server=False
-    ),
-    "peer": TopologyEntry(
-        peer.SEES,
-        takes=("graph", "edges", "mixing", "order", "momentum"),
-        orders=("train_then_mix", "d_psgd"),
-        has_server=False,
-        around=True,
-    ),
-    "hierarchical": TopologyEntry(
-        hierarchical.SEES,
-        takes=("regions", "inner_rounds", "top"),
-        trainings=several_a_round,
-        numbers=one_an_inner_round,
-    ),
-    "fedbuff": TopologyEntry(
-        fedbuff.SEES,
-        takes=("buffer", "concurrency", "max_updates"),
-        trainings=lambda topology, rounds: topology.max_updates or rounds,
-        numbers=lambda topology, round: range(0),
-        buffer=lambda topology: topology.buffer,
-        has_clock=True,
-        audited=False,
-    ),
-}
 
 SCREEN: Screen = defenses.screen

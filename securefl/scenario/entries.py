@@ -11,6 +11,8 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from securefl.learning.algorithms.averaging import FedAvg
@@ -19,34 +21,9 @@ from securefl.learning.descent import Steps
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.protocol import StepResult, Trainer
 from securefl.learning.stacked.stack import MakeStacked
+from securefl.scenario.settable import settable
 
 Parameters = Mapping[str, Any]
-
-
-def settable(
-    *functions: Callable[..., Any], provided: tuple[str, ...] = ()
-) -> dict[str, inspect.Parameter]:
-    """Returns the hyper-parameters of functions that a scenario may set.
-
-    Args:
-        functions: of one entry.
-        provided: keyword parameters that the run provides, or that no TOML can hold.
-    """
-    # Positional parameters are tensors throughout, hyper-parameters are keyword-only.
-    return {
-        name: parameter
-        for function in functions
-        for name, parameter in _signature(function).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in provided
-    }
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    """Returns the signature; annotations that are text are looked up where that is possible."""
-    try:
-        return inspect.signature(function, eval_str=True)
-    except (NameError, SyntaxError, TypeError):
-        return inspect.signature(function)
 
 
 class Entry(Protocol):
@@ -109,6 +86,8 @@ class RuleEntry(_Single):
         weighted: whether it uses the clients' weights.
         linear: whether it is a weighted mean, so that one row's part of the estimate is known.
         weigh: the weights that it gives to rows itself; None where it gives none.
+        choose: the same weights (n,) from squared distances (n, n) between the rows, both numpy
+            arrays of float64; None where the rule goes by more than distances.
         around: the same rule for a node that has a row of its own; None where there is none. A rule
             that is the same as `function` exists for such nodes only.
         momentum: that nodes add to their models with it, where a scenario names no other.
@@ -120,6 +99,7 @@ class RuleEntry(_Single):
     weighted: bool = False
     linear: bool = False
     weigh: Callable[..., Tensor] | None = None
+    choose: Callable[..., NDArray[np.float64]] | None = None
     around: Callable[..., Tensor] | None = None
     momentum: float = 0.0
     all_to_all: bool = False

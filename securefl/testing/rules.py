@@ -35,6 +35,7 @@ def check_rule(
         - The order of the rows does not matter, unless `any_order` is false.
         - f rows of NaN, infinities or huge numbers neither stop it nor win.
         - The rows that its entry's `minimum_rows` names are enough.
+        - Its entry's `choose` takes the rows whose mean is the estimate, from their distances.
 
     Args:
         rule: the entry, or a bare function with the safe defaults: one row is enough.
@@ -55,6 +56,7 @@ def check_rule(
             raise AssertionError(f"{trial.name} gives another estimate for the same rows")
         if any_order:
             _check_order(trial, sample, estimate)
+        _check_choice(trial, sample, estimate)
     _check_lies(trial, rows, f)
 
 
@@ -114,6 +116,20 @@ def _check_order(trial: _Trial, sample: Tensor, estimate: Tensor) -> None:
         raise AssertionError(
             f"{trial.name} gives another estimate for the same rows in another order; where that "
             "is meant, call check_rule with any_order=False"
+        )
+
+
+def _check_choice(trial: _Trial, sample: Tensor, estimate: Tensor) -> None:
+    choose = trial.choice.entry.choose
+    if choose is None:
+        return
+    squared = (sample[:, None] - sample).double().square().sum(dim=2).numpy()
+    with contract():
+        weights = torch.from_numpy(choose(squared, **trial.choice.parameters))
+    mean = weights @ sample.double() / weights.sum()
+    if float((mean - estimate).abs().max()) > TOLERANCE * float(sample.abs().max()):
+        raise AssertionError(
+            f"{trial.name} gives another estimate than the mean of the rows that its choose takes"
         )
 
 

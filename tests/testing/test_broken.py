@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,15 @@ def ball(rows: Tensor, *, radius: float) -> Tensor:
     return rows.mean(dim=0)
 
 
+def halves(squared: Any, *, f: int) -> Any:
+    """Takes every second row, whatever the distances."""
+    return np.arange(len(squared)) % 2 / (len(squared) // 2)
+
+
+def unchosen(squared: Any, *, f: int) -> Any:
+    return squared
+
+
 RULES: dict[str, tuple[Any, str]] = {
     "matrix": (lambda rows: rows.clone(), r"one number a coordinate, shape \(5,\), got \(1, 5\)"),
     "view": (lambda rows: rows[0], "returned a view of its input"),
@@ -70,6 +80,14 @@ RULES: dict[str, tuple[Any, str]] = {
         "minimum_rows has to return a whole number, at least 1, got 0.0 for f = 0",
     ),
     "greedy": (RuleEntry(middle, minimum_rows=lambda f: 6 * f + 1), "f=2 needs 13 rows: call"),
+    "choice": (
+        RuleEntry(middle, minimum_rows=lambda f: 2 * f + 1, choose=halves),
+        "another estimate than the mean of the rows that its choose takes",
+    ),
+    "no choice": (
+        RuleEntry(middle, minimum_rows=lambda f: 2 * f + 1, choose=unchosen),
+        "its choose has to return a numpy array with a weight for each row, got ndarray",
+    ),
     "parameter": (ball, "needs radius"),
     "bare parameter": (lambda rows, *, radius: rows.mean(dim=0), "annotated, .* got radius"),
     "kind": (3, "neither a function nor a RuleEntry"),

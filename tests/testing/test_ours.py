@@ -62,6 +62,10 @@ def test_a_rule_of_ours_keeps_the_contract(name: str) -> None:
     check_rule(catalog.RULES[name], **RULES.get(name, {}))
 
 
+def test_dnc_at_once_keeps_the_contract() -> None:
+    check_rule(catalog.RULES["dnc"], parameters={"at_once": True})
+
+
 @pytest.mark.parametrize("name", catalog.ATTACKS)
 def test_an_attack_of_ours_keeps_the_contract(name: str) -> None:
     check_attack(catalog.ATTACKS[name], parameters=ATTACKS.get(name))

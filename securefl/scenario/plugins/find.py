@@ -226,6 +226,7 @@ def _rule(label: str, entry: RuleEntry) -> RuleEntry:
         provided=provided,
         minimum_rows=minimum,
         weigh=None if entry.weigh is None else rule_guards.guarded_weigh(label, entry.weigh),
+        choose=None if entry.choose is None else rule_guards.guarded_choose(label, entry.choose),
     )
 
 

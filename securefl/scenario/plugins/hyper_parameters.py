@@ -39,7 +39,11 @@ class _Form(NamedTuple):
 _RULE = _Form("a rule", 1, "def rule(rows, *, f: int)")
 # Kind of entry -> the field of each function -> its form.
 _FORMS: Mapping[type[Any], Mapping[str, _Form]] = {
-    RuleEntry: {"function": _RULE, "weigh": _RULE},
+    RuleEntry: {
+        "function": _RULE,
+        "weigh": _RULE,
+        "choose": _Form("a choice of a rule", 1, "def choose(squared, *, f: int)"),
+    },
     PrefilterEntry: {
         "function": _Form("a pre-filter", 1, "def prefilter(rows, *, f: int)"),
     },

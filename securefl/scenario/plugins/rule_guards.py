@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Size, Tensor
 
 from securefl.errors import PluginError
 from securefl.scenario import catalog
-from securefl.scenario.plugins.guard import Function, called, check, own
+from securefl.scenario.plugins.guard import Function, called, check, kind, own
 
 
 def guarded_rule(
@@ -61,6 +63,35 @@ def guarded_weigh(label: str, function: Function) -> Function:
         return weights
 
     return weigh  # type: ignore[return-value]
+
+
+def guarded_choose(label: str, function: Function) -> Function:
+    """Returns a rule's choice by squared distances, whose weights are checked.
+
+    A masked channel opens the sum of the chosen clients, which all count the same in it.
+    """
+
+    @wraps(function)
+    def choose(squared: NDArray[np.float64], **parameters: Any) -> NDArray[np.float64]:
+        # Nothing counts the changes of an array in place: the rule gets a copy.
+        given = called(label, function, squared.copy(), **parameters)
+        if not isinstance(given, np.ndarray) or given.shape != squared.shape[:1]:
+            raise PluginError(
+                f"{label}: its choose has to return a numpy array with a weight for each row, "
+                f"got {kind(given)}"
+            )
+        weights = given.astype(np.float64)
+        positive = weights[weights != 0]
+        # NaN fails every comparison.
+        is_choice = len(positive) > 0 and positive.min() > 0 and positive.max() < np.inf
+        if not is_choice or not np.allclose(positive, positive[0], rtol=1e-9, atol=0):
+            raise PluginError(
+                f"{label}: its choose has to give one positive weight to all rows that it takes, "
+                "and 0 to the others"
+            )
+        return weights
+
+    return choose  # type: ignore[return-value]
 
 
 def guarded_minimum(label: str, function: Function) -> Function:

@@ -257,6 +257,14 @@ def test_an_attack_that_cannot_be_used_is_refused(
             "f: int)`; got f",
         ),
         (
+            Group.RULES,
+            "from securefl.scenario import RuleEntry\n"
+            "def mean(rows, *, f: int): ...\n"
+            "plugin = RuleEntry(mean, choose=lambda squared, f: f)",
+            "hyper-parameters of a choice of a rule are keyword-only and annotated, such as "
+            "`def choose(squared, *, f: int)`; got f",
+        ),
+        (
             Group.PREFILTERS,
             "def plugin(rows, f, /): ...",
             "`def prefilter(rows, *, f: int)`; got f",

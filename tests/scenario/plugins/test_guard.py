@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -91,6 +92,42 @@ def test_a_rules_own_weights_are_zero_for_rows_that_are_set_aside() -> None:
     weigh = rule_guards.guarded_weigh("mine", lambda rows: rows)
     with pytest.raises(PluginError, match=r"a weight for each row, shape \(3,\), got \(3, 2\)"):
         weigh(rows)
+
+
+def test_a_choice_by_distances_is_a_copy_of_equal_weights() -> None:
+    squared = np.arange(9.0).reshape(3, 3)
+    given = np.array([0, 1, 1])
+
+    def keep(squared: Any, *, f: int) -> Any:
+        squared[:] = 7
+        return given
+
+    choose: Any = rule_guards.guarded_choose("mine", keep)
+    weights = choose(squared, f=1)
+    assert weights.tolist() == [0.0, 1.0, 1.0]
+    assert weights.dtype == np.float64
+    given[:] = 5
+    assert weights.tolist() == [0.0, 1.0, 1.0]
+    assert squared[2, 2] == 8.0
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (torch.ones(3), "mine: its choose has to return a numpy array .* got torch.float32"),
+        (np.ones(2), "a weight for each row, got ndarray"),
+        (np.zeros(3), "one positive weight to all rows that it takes, and 0 to the others"),
+        (np.array([0.0, 1.0, 2.0]), "one positive weight"),
+        (np.array([0.0, -1.0, -1.0]), "one positive weight"),
+        (np.array([0.0, np.nan, 1.0]), "one positive weight"),
+        (np.array([0.0, np.inf, np.inf]), "one positive weight"),
+    ],
+    ids=["tensor", "short", "none", "unequal", "negative", "nan", "infinite"],
+)
+def test_a_choice_by_distances_takes_rows_or_leaves_them(given: Any, sentence: str) -> None:
+    choose: Any = rule_guards.guarded_choose("mine", lambda squared: given)
+    with pytest.raises(PluginError, match=sentence):
+        choose(np.zeros((3, 3)))
 
 
 @pytest.mark.parametrize("given", [0, 2.5, None])
@@ -235,7 +272,8 @@ def test_a_function_without_an_entry_gets_safe_defaults_and_an_entry_is_taken_as
     (tmp_path / "mine.py").write_text(
         "from securefl.scenario.entries import RuleEntry\n"
         "def bare(rows, *, f: int = 1):\n    return rows[f].clone()\n"
-        "entry = RuleEntry(bare, minimum_rows=lambda f: f + 2)\n"
+        "def choose(squared, *, f: int = 1):\n    return f\n"
+        "entry = RuleEntry(bare, minimum_rows=lambda f: f + 2, choose=choose)\n"
         "def attack(rows, *, f, generator, scale: float = 2.0):\n    return scale * rows\n"
     )
     trust(tmp_path)
@@ -246,6 +284,8 @@ def test_a_function_without_an_entry_gets_safe_defaults_and_an_entry_is_taken_as
     assert bare.defaults
     entry = find(Group.RULES, "python:mine.py:entry", tmp_path)
     assert entry.entry.minimum_rows(3) == 5
+    with pytest.raises(PluginError, match="its choose has to return a numpy array"):
+        entry.entry.choose(np.zeros((3, 3)), f=1)
     assert not entry.defaults
     attack = find(Group.ATTACKS, "python:mine.py:attack", tmp_path).entry
     assert isinstance(attack, AttackEntry)
