@@ -36,6 +36,13 @@ CLIENT_SIDE = (
 )
 SERVER_SIDE = {
     "channels/rows.py",
+    "channels/masking/sketches/account.py",
+    "channels/masking/sketches/choosing.py",
+    "channels/masking/sketches/dealings.py",
+    "channels/masking/sketches/decoding.py",
+    "channels/masking/sketches/inquiry.py",
+    "channels/masking/sketches/measuring.py",
+    "channels/masking/sketches/selecting.py",
     "channels/ckks/server.py",
     "channels/masking/server.py",
     "channels/masking/block.py",

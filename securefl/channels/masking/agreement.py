@@ -32,10 +32,13 @@ class Sketching:
     Args:
         size: coordinates of a sketch, k.
         liars: clients that may lie about their updates, f.
+        known_seed: makes the matrices of all rounds, so that a simulation can be repeated. Whoever
+            knows it can lie about its update. Empty where nobody may know a matrix beforehand.
     """
 
     size: int
     liars: int
+    known_seed: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,8 @@ class Agreement:
         if self.noise is not None:
             terms["noise"] = self.noise.to_json()
         if self.sketching is not None:
-            terms["sketching"] = [self.sketching.size, self.sketching.liars]
+            known = self.sketching.known_seed.hex()
+            terms["sketching"] = [self.sketching.size, self.sketching.liars, known]
         return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
 
     # In a simulation all members share these terms, and ask about the same cohort.

@@ -198,7 +198,9 @@ class Block:
 
         A server that took both kinds of one client could open its single update.
         """
-        if not (set(shares.seeds) <= set(self.survivors) and set(shares.mask_keys) <= self._dropped):
+        if not (
+            set(shares.seeds) <= set(self.survivors) and set(shares.mask_keys) <= self._dropped
+        ):
             raise ProtocolError(
                 "seeds are revealed for survivors only, mask keys for dropped clients only"
             )

@@ -133,7 +133,7 @@ class RoundSecrets:
         partners: list[int],
         *,
         outgoing: bool,
-        label: bytes,
+        label: bytes = SEALING,
     ) -> dict[int, bytes]:
         """Returns one key for each other client. Each direction has a key of its own."""
         agreed = self.sealing.agree([peers[client].sealing_key for client in partners])

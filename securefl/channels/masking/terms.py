@@ -1,6 +1,7 @@
 """The terms of a masked session, from public constants."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from securefl.channels.masking.agreement import (
@@ -16,9 +17,11 @@ from securefl.channels.masking.noise import SumNoise, Sums, sized
 from securefl.channels.masking.sketches.matrix import LARGEST_SKETCH, SMALLEST_SKETCH
 from securefl.channels.masking.sketches.replies import MAX_CHOICE
 from securefl.channels.masking.sketches.words import ROOM
-from securefl.channels.protocol import Plan
+from securefl.channels.protocol import SET_UP, Plan
 from securefl.errors import at_least
 from securefl.privacy.noise.shares import NoiseShares
+
+_NOBODY = 2**31  # no client has this id
 
 # Weighted squared distances of the longest sketches stay far below half of the field.
 MAX_SKETCH_WEIGHT = 2**20
@@ -41,7 +44,8 @@ def masked_terms(
 ) -> Agreement:
     """Returns the terms of a session before its set-up.
 
-    They are the same wherever the secrets of the set-up come from. With `long`, which no scenario
+    They are the same wherever the secrets of the set-up come from, but for the matrices of
+    sketches, which seeded secrets make known to everybody. With `long`, which no scenario
     can name, coordinates are digits, and ring, clip and rounding are not read.
 
     Raises:
@@ -50,6 +54,9 @@ def masked_terms(
     sketching = None
     if sketch is not None:
         sketching = _sketching(plan, sketch, ring=ring, corrupt=corrupt, groups=groups, long=long)
+        if secrets == "seeded":
+            drawn = plan.stream_for(SET_UP, _NOBODY, 0).bytes(32)
+            sketching = replace(sketching, known_seed=drawn)
     smallest = plan.cohort // blocks_for(plan.cohort)
     if smallest < plan.min_cohort:
         raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -91,7 +91,7 @@ class Session:
         self.round = -1
         self.recorder = Recorder()  # of the latest round
 
-    def begin(self, round: int, cohort: Sequence[int] | None = None, *, seed: int = 0) -> "Session":
+    def begin(self, round: int, cohort: Sequence[int] | None = None, *, seed: int = 0) -> Self:
         """Starts a round with fresh updates."""
         self.round = round
         self.updates = {
@@ -127,7 +127,7 @@ class Session:
             self.server.absorb(client, message if change is None else change(client, message))
         return self.server.close_stage()
 
-    def until(self, stage: int, *, silent: Mapping[int, int] | None = None) -> "Session":
+    def until(self, stage: int, *, silent: Mapping[int, int] | None = None) -> Self:
         """Plays the stages 1 to `stage` - 1; silent is client -> the first unanswered stage."""
         for number in range(1, stage):
             self.stage(

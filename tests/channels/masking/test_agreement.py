@@ -283,6 +283,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "weights, another id": {"weights": dict.fromkeys((0, 1, 2, 3, 4, 5, 7), 1)},
     "sketching": {"sketching": Sketching(64, 1)},
     "sketching, size": {"sketching": Sketching(65, 1)},
+    "sketching, known seed": {"sketching": Sketching(64, 1, b"s")},
     "sketching, liars": {"sketching": Sketching(64, 2)},
     "beacon": {"beacon": b"\0"},
     "config": {"config": b"\0"},

@@ -285,11 +285,11 @@ class SelectingBlock(Block):
         )
         expected = self.matrix.sketch(total)
         self.agrees = [value % 2**32 for value in sketch] == expected.tolist()
+        self._total = total
         if self.agrees:
-            self._total = total
             self._uploads = {}
             return
-        # Nothing of this sum is used, and no other one opens in this round.
+        # The sum is not applied, and no other one opens in this round.
         self._inquiry = Inquiry(
             self._terms,
             self._round,

@@ -27,24 +27,21 @@ that is at most clients^2 sketch / 2^80.
 all others, one by one, would get all masks of that client, and with them its update.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from operator import mul
 from typing import NamedTuple
 
 import numpy as np
 
+from securefl.channels.masking.keys import TAG_BYTES
 from securefl.channels.masking.sketches.conflicts import Edge
-from securefl.channels.masking.sketches.field import P, expanded
+from securefl.channels.masking.sketches.field import P, dot, expanded
 from securefl.channels.masking.sketches.matrix import Matrix
-from securefl.channels.masking.statement import digest_of_clients
-from securefl.channels.masking.stream import CHUNK_BYTES, fastest
+from securefl.channels.masking.stream import fastest
 
-RING_SIZE = 2**32
+_RING_SIZE = 2**32
 _CARRY_BYTES = 10  # of a random multiple of 2^32
-_CARRY_RANGE = 2 ** (8 * _CARRY_BYTES)
+_CARRY_RANGE = 1 << 8 * _CARRY_BYTES
 _CARRY_CHUNK = 2**64  # of the pair mask's stream; uploads end long before
-_CONTEXT = b"securefl masking 1, sketches of pair masks"
 
 
 class Opened(NamedTuple):
@@ -61,23 +58,13 @@ class Opened(NamedTuple):
     sums: Mapping[int, Sequence[int]]
 
 
-def blame_context(context: bytes, chosen: tuple[int, ...]) -> bytes:
-    """Returns the context of the dealings of stage 9, which fit no other stage and no other S.
-
-    Args:
-        context: of the dealings of stage 4, 32 bytes.
-        chosen: S, ascending.
-    """
-    return hashlib.sha256(_CONTEXT + context + digest_of_clients(chosen)).digest()
-
-
 def partners(client: int, chosen: Sequence[int]) -> tuple[int, ...]:
     """Returns the clients of S other than this one, ascending: the order of its t_ij."""
     return tuple(other for other in sorted(chosen) if other != client)
 
 
 def pair_sketches(matrix: Matrix, keys: Mapping[int, bytes], *, size: int) -> list[int]:
-    """Returns the values that a client deals in stage 9: size integers t_ij for each partner j.
+    """Returns the values that a client deals in stage 9: k integers t_ij for each partner j.
 
     Both ends of a pair get the same integers, |t| <= 2^31 + 2^111.
 
@@ -87,21 +74,21 @@ def pair_sketches(matrix: Matrix, keys: Mapping[int, bytes], *, size: int) -> li
         size: k, the coordinates of a sketch.
 
     Returns:
-        partners in ascending order, and for each its size integers.
+        partners in ascending order, and for each its k integers.
     """
     ordered = [keys[partner] for partner in sorted(keys)]
     sketches = matrix.sketches_of_masks(ordered).view(np.int32).tolist()
     values: list[int] = []
     for key, sketch in zip(ordered, sketches, strict=True):
         carries = _carries(key, size)
-        values += [low + RING_SIZE * carry for low, carry in zip(sketch, carries, strict=True)]
+        values += [low + _RING_SIZE * carry for low, carry in zip(sketch, carries, strict=True)]
     return values
 
 
 def _carries(key: bytes, size: int) -> list[int]:
     """Returns integers uniform in [-2^79, 2^79) from a part of the stream that no mask uses."""
-    buffer = bytearray(CHUNK_BYTES)
     length = size * _CARRY_BYTES
+    buffer = bytearray(length + TAG_BYTES)
     fastest()(key)(_CARRY_CHUNK, length, memoryview(buffer))
     parts = (buffer[at : at + _CARRY_BYTES] for at in range(0, length, _CARRY_BYTES))
     return [int.from_bytes(part, "little") - _CARRY_RANGE // 2 for part in parts]
@@ -109,7 +96,7 @@ def _carries(key: bytes, size: int) -> list[int]:
 
 def largest_sum(count: int) -> int:
     """Returns the greatest |b_i| of an honest client with so many partners."""
-    return RING_SIZE // 2 + count * (RING_SIZE // 2 + RING_SIZE * _CARRY_RANGE // 2)
+    return _RING_SIZE // 2 + count * (_RING_SIZE // 2 + _RING_SIZE * _CARRY_RANGE // 2)
 
 
 def opened_shares(
@@ -139,7 +126,7 @@ def opened_shares(
             part = shares[place * size : (place + 1) * size]
             sign = 1 if partner > client else -1
             total = [before + sign * value for before, value in zip(total, part, strict=True)]
-            combined[client, partner] = sum(map(mul, rho, part))
+            combined[client, partner] = dot(rho, part)
         sums[client] = [value % P for value in total]
     pairs = {
         (low, high): (combined[low, high] - combined[high, low]) % P

@@ -114,9 +114,8 @@ def compared(
         errors=after_rejections.liars,
         most=sketching_of(terms).size << _BITS,
     )
-    # A sketch that is no sketch shows in its distances. All edges count from the start: who is
-    # named by both kinds together would otherwise be paired by one of them.
-    found = suspects.joined({*rejections, *distances.out_of_range})
+    # A distance that no two sketches have shows that one of the two dealt something else.
+    found = after_rejections.joined(distances.out_of_range)
     remaining = tuple(client for client in clients if client not in found.clients)
     squared = np.zeros((len(remaining), len(remaining)))
     for row, i in enumerate(remaining):

@@ -23,7 +23,7 @@ Edge = tuple[int, int]
 
 # The reasons for which a client takes no further part in a run, in the words of its record.
 CONTRADICTED = "more clients contradict it than can lie"
-MISFIT = "its sketch does not fit its upload"
+MISFIT = "its sketch could not be shown to fit its upload"
 WRONG_SHARES = "the shares that it dealt do not give its secret"
 # No proof of a lie: an honest client that is away looks the same.
 SILENT = "it did not answer when the sum disagreed with its sketches"

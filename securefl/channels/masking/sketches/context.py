@@ -5,10 +5,11 @@ import hashlib
 from securefl.channels.masking.agreement import Agreement, Sketching
 from securefl.channels.masking.sketches.dealing import context_of
 from securefl.channels.masking.sketches.matrix import Matrix, seed_of
-from securefl.channels.masking.wire import Table, pack_table
+from securefl.channels.masking.wire import ID, Table, pack_table
 
 _UPLOADS = b"securefl masking 1, list of uploads"
 _DEALINGS = b"securefl masking 1, all dealings"
+_KNOWN = b"securefl masking 1, matrix of a simulation"
 _STATEMENT = b"securefl masking 1, statement on chosen clients"
 
 # Of sealed boxes: one label a purpose.
@@ -41,14 +42,18 @@ def context_on(label: bytes, terms: Agreement, round: int, digests: Table) -> by
 
 def matrix_on(terms: Agreement, round: int, nonce: bytes, digests: Table) -> Matrix:
     """Returns the matrix of a round, which nobody knew before all uploads were fixed."""
-    seed = seed_of(
-        terms=terms.digest,
-        session=terms.session,
-        round=round,
-        nonce=nonce,
-        uploads=digest_of_uploads(digests),
-    )
-    return Matrix(seed, size=sketching_of(terms).size, d=terms.words)
+    sketching = sketching_of(terms)
+    if sketching.known_seed:
+        seed = hashlib.sha256(_KNOWN + sketching.known_seed + ID.pack(round)).digest()
+    else:
+        seed = seed_of(
+            terms=terms.digest,
+            session=terms.session,
+            round=round,
+            nonce=nonce,
+            uploads=digest_of_uploads(digests),
+        )
+    return Matrix(seed, size=sketching.size, d=terms.words)
 
 
 def digest_of_dealings(signed: Table) -> bytes:

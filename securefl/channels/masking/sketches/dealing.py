@@ -83,9 +83,8 @@ def context_of(label: bytes, *, session: bytes, round: int, uploads: bytes) -> b
         uploads: 32 bytes, the digest of the list of uploads.
     """
     purpose = hashlib.sha256(label).digest()
-    return hashlib.sha256(
-        _CONTEXT + purpose + session + struct.pack("<I", round) + uploads
-    ).digest()
+    exchange = session + struct.pack("<I", round) + uploads
+    return hashlib.sha256(_CONTEXT + purpose + exchange).digest()
 
 
 def share_bytes(values: int, zeros: int) -> int:

@@ -91,6 +91,9 @@ def squared_distances(
     undecoded: set[Pair] = set()
     wrong: frozenset[int] = frozenset()
     for points, pairs in _by_holders(values, combinations(sorted(clients), 2)).items():
+        if not points:
+            undecoded.update(pairs)
+            continue
         rows = {x: [values[x][pair] for pair in pairs] for x in points}
         columns = solved_columns(rows, degree=degree, errors=errors)
         wrong |= columns.wrong

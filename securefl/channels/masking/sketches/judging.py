@@ -3,8 +3,9 @@
 `blame` describes stages 9 and 10, and says why somebody always fails there.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+import itertools
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,8 @@ from securefl.channels.masking.sketches.matrix import Matrix
 from securefl.channels.masking.stream import add_masks
 from securefl.errors import RoundAbandoned
 
-_Dealers = tuple[int, ...]  # whose values are added up: one client, or a pair
-_Shares = Mapping[int, Sequence[int]]  # holder -> elements
+_Key = TypeVar("_Key", bound=Hashable)
+_Values = list[int | None]
 
 
 class Blame(NamedTuple):
@@ -86,6 +87,7 @@ def judged(
     Guarantees, if at most f clients lie, and 2 degree + 2 f + 1 holders or more answer, but for
     liars:
         - No honest client that dealt in stage 9 is named, and no pair is made of two honest ones.
+          With degree >= f this holds however many are away.
         - If the check of the sum failed, and no honest client of S was silent, at least one liar is
           named or in a pair.
 
@@ -107,121 +109,70 @@ def judged(
             f"the sum disagrees with its sketches, and only {len(answers)} clients helped to find "
             f"out why; it takes {least}"
         )
-    silent = set(residues) - set(dealt)
-    board = _Board(answers, dealt, points=points, degree=degree, f=f)
-    overruled = board.overruled()
-    misfits = board.misfits(residues, bound=largest_sum(len(residues) - 1)) - overruled
-    proven = overruled | misfits
+    dealers = sorted(dealt)
+    silent = set(residues) - set(dealers)
+    rejections = {
+        (holder, dealer)
+        for holder, answer in answers.items()
+        for dealer in answer.rejected.intersection(dealers)
+    }
+    sums, pairs = _opened(answers, dealers, points=points, degree=degree, f=f)
+    bound = largest_sum(len(residues) - 1)
+    misfits = {i for i, values in sums.items() if not _fits(values, residues[i], bound=bound)}
+    different = {pair for pair, values in pairs.items() if values != [0]}
     # Clients that are out anyway take nobody with them.
-    out = proven | silent
-    edges = board.rejections | board.differences()
-    conflicts = settled([edge for edge in edges if out.isdisjoint(edge)], f=f - len(proven))
+    out = misfits | silent
+    edges = [edge for edge in rejections | different if out.isdisjoint(edge)]
+    conflicts = settled(edges, f=f - len(misfits))
     named = {
         **dict.fromkeys(sorted(silent), SILENT),
         **dict.fromkeys(sorted(misfits), MISFIT),
-        **dict.fromkeys(sorted(overruled | conflicts.named), CONTRADICTED),
+        **dict.fromkeys(sorted(conflicts.named), CONTRADICTED),
     }
     return Blame(named, conflicts.pairs)
 
 
-class _Board:
-    """All answers of stage 10, decoded.
+def _opened(
+    answers: Mapping[int, Opened],
+    dealers: Sequence[int],
+    *,
+    points: Mapping[int, int],
+    degree: int,
+    f: int,
+) -> tuple[dict[int, _Values], dict[Edge, _Values]]:
+    """Returns b_i of each dealer, and the combination of each pair; None where it does not decode.
 
-    Args:
-        answers: holder -> its answer.
-        dealt: the clients that dealt.
-        points: holder -> the point of its shares.
-        degree: of the polynomials of shares.
-        f: how many clients may lie.
+    An honest client's shares always decode. Holders that reject its dealing or leave out its shares
+    lie or are away, and a liar that sends nothing sends nothing wrong.
     """
+    sums: dict[int, dict[int, Sequence[int]]] = {dealer: {} for dealer in dealers}
+    pairs: dict[Edge, dict[int, Sequence[int]]] = {
+        pair: {} for pair in itertools.combinations(dealers, 2)
+    }
+    for holder, answer in answers.items():
+        for dealer in sums.keys() & answer.sums.keys():
+            sums[dealer][points[holder]] = answer.sums[dealer]
+        for pair in pairs.keys() & answer.pairs.keys():
+            pairs[pair][points[holder]] = [answer.pairs[pair]]
+    return _decoded(sums, degree=degree, f=f), _decoded(pairs, degree=degree, f=f)
 
-    def __init__(
-        self,
-        answers: Mapping[int, Opened],
-        dealt: Collection[int],
-        *,
-        points: Mapping[int, int],
-        degree: int,
-        f: int,
-    ) -> None:
-        self._answers = answers
-        self._dealers = sorted(dealt)
-        self._points = points
-        self._degree = degree
-        self._f = f
-        self._rejecting = {
-            dealer: {holder for holder, answer in answers.items() if dealer in answer.rejected}
-            for dealer in self._dealers
-        }
 
-    @property
-    def rejections(self) -> set[Edge]:
-        """Each holder with each dealer that it rejects."""
-        return {(holder, dealer) for dealer in self._dealers for holder in self._rejecting[dealer]}
-
-    def overruled(self) -> set[int]:
-        """Returns the dealers that more holders reject than can lie."""
-        return {dealer for dealer, holders in self._rejecting.items() if len(holders) > self._f}
-
-    def misfits(self, residues: Mapping[int, NDArray[np.uint32]], *, bound: int) -> set[int]:
-        """Returns the dealers whose b_i does not decode, or is not what their upload says."""
-        shares: dict[_Dealers, _Shares] = {}
-        for client in self._dealers:
-            shares[(client,)] = {
-                holder: answer.sums[client]
-                for holder, answer in self._answers.items()
-                if client in answer.sums
-            }
-        opened = self._decoded(shares)
-        return {
-            client
-            for (client,), values in opened.items()
-            if not _fits(values, residues[client], bound=bound)
-        }
-
-    def differences(self) -> set[Edge]:
-        """Returns the pairs that sketched their common mask differently."""
-        shares: dict[_Dealers, _Shares] = {}
-        for low in self._dealers:
-            for high in self._dealers:
-                if low < high:
-                    shares[low, high] = {
-                        holder: (answer.pairs[low, high],)
-                        for holder, answer in self._answers.items()
-                        if (low, high) in answer.pairs
-                    }
-        opened = self._decoded(shares)
-        return {(low, high) for (low, high), values in opened.items() if values != [0]}
-
-    def _decoded(self, shares: Mapping[_Dealers, _Shares]) -> dict[_Dealers, list[int | None]]:
-        """Returns the values behind shares, None where they do not decode.
-
-        Holders that reject an honest client's dealing lie, so that so many fewer of the others send
-        wrong shares. If too many reject, one of the dealers is a liar.
-        """
-        groups: dict[tuple[tuple[int, ...], int], list[_Dealers]] = {}
-        values: dict[_Dealers, list[int | None]] = {}
-        for dealers, held in shares.items():
-            rejecting = set().union(*(self._rejecting[dealer] for dealer in dealers))
-            errors = self._f - len(rejecting)
-            holders = tuple(sorted(set(held) - rejecting))
-            if errors < 0:
-                values[dealers] = [None]
-            else:
-                groups.setdefault((holders, errors), []).append(dealers)
-        # The same holders hold most of them, and wrong ones are found for all at once.
-        for (holders, errors), together in groups.items():
-            rows = {
-                self._points[holder]: [
-                    element for dealers in together for element in shares[dealers][holder]
-                ]
-                for holder in holders
-            }
-            columns = decoded_columns(rows, degree=self._degree, errors=errors)
-            width = len(columns) // len(together)
-            for place, dealers in enumerate(together):
-                values[dealers] = columns[place * width : (place + 1) * width]
-        return values
+def _decoded(
+    shares: Mapping[_Key, Mapping[int, Sequence[int]]], *, degree: int, f: int
+) -> dict[_Key, _Values]:
+    """Returns the values behind shares at points, for each key as many as a point has."""
+    groups: dict[tuple[int, ...], list[_Key]] = {}
+    for key, held in shares.items():
+        groups.setdefault(tuple(sorted(held)), []).append(key)
+    values: dict[_Key, _Values] = {}
+    # Most are held at the same points, where wrong ones are found for all at once.
+    for held_at, keys in groups.items():
+        rows = {point: [e for key in keys for e in shares[key][point]] for point in held_at}
+        columns = decoded_columns(rows, degree=degree, errors=f)
+        width = len(columns) // len(keys)
+        for place, key in enumerate(keys):
+            values[key] = columns[place * width : (place + 1) * width]
+    return values
 
 
 def _fits(values: Sequence[int | None], residue: NDArray[np.uint32], *, bound: int) -> bool:
@@ -231,4 +182,6 @@ def _fits(values: Sequence[int | None], residue: NDArray[np.uint32], *, bound: i
     integers = [centred(value) for value in values if value is not None]
     if max(map(abs, integers)) > bound:
         return False
-    return [integer % 2**32 for integer in integers] == residue.tolist()
+    return all(
+        integer % 2**32 == word for integer, word in zip(integers, residue.tolist(), strict=True)
+    )

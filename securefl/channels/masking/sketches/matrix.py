@@ -40,6 +40,10 @@ _UPLOAD = b"securefl masking 1, uploaded words"
 _SIGNED_WORD = np.dtype("<i4")
 _ENTRIES_PER_BYTE = 4
 _ENTRIES_PER_BLOCK = 65_536  # as doubles they fill half a megabyte, a common second-level cache
+# OpenBLAS leaves products of at most this many multiplications to one thread. More threads would
+# mostly wait for each other. Below the least columns, the time would go into calls.
+_MULTIPLICATIONS = 262_144
+_LEAST_COLUMNS = 32
 _CHUNK_WORDS = CHUNK_BYTES // WORD.itemsize
 
 Rows = NDArray[Any]  # (n, columns) words
@@ -127,7 +131,8 @@ class Matrix:
         Raises:
             ValueError: they are not d words of 32 bits.
         """
-        return self.sketches([words])[0]
+        sketch: NDArray[np.uint32] = self.sketches([words])[0]
+        return sketch
 
     def sketches(self, updates: Sequence[NDArray[Any]]) -> NDArray[np.uint32]:
         """Returns the sketches (n, k) of n updates, with one pass over the matrix.
@@ -172,7 +177,7 @@ class Matrix:
         sketches = np.zeros((count, self._size), dtype=np.int64)
         if not count:
             return sketches.astype(WORD)
-        columns = _Columns(self._seed, size=self._size)
+        columns = _Columns(self._seed, size=self._size, count=count)
         for chunk in range(-(-self._d // _CHUNK_WORDS)):
             rows = read(chunk).view(_SIGNED_WORD)
             for start, stop in _blocks(rows.shape[1], step=columns.most):
@@ -188,11 +193,13 @@ class _Columns:
     Args:
         seed: 32 bytes.
         size: entries of a column.
+        count: vectors that the columns are multiplied with.
     """
 
-    def __init__(self, seed: bytes, *, size: int) -> None:
+    def __init__(self, seed: bytes, *, size: int, count: int) -> None:
         self._bytes = -(-size // _ENTRIES_PER_BYTE)  # of one column
-        self.most = max(1, _ENTRIES_PER_BLOCK // (self._bytes * _ENTRIES_PER_BYTE))
+        entries = min(_ENTRIES_PER_BLOCK, _MULTIPLICATIONS // count)
+        self.most = max(_LEAST_COLUMNS, entries // (self._bytes * _ENTRIES_PER_BYTE))
         self._stream = Cipher(algorithms.AES256(seed), modes.CTR(bytes(16))).encryptor()
         self._zeros = memoryview(bytes(self.most * self._bytes))
         self._buffer = bytearray(len(self._zeros))

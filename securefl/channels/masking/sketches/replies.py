@@ -212,19 +212,22 @@ class BlameShares(Named):
     elements: list[int] = field(repr=False)
 
     def to_bytes(self) -> bytes:
-        """Returns head, sender, bits and elements."""
-        bits = _PLACES.pack(self.rejected)
-        return self.head + ID.pack(self.sender) + bits + packed(self.elements)
+        """Returns head, sender, bits, a count of elements, and the elements."""
+        fixed = self.head + ID.pack(self.sender) + _PLACES.pack(self.rejected)
+        return fixed + ID.pack(len(self.elements)) + packed(self.elements)
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "BlameShares":
         """Parses at most `most` elements. Raises ProtocolError."""
         session, round, sender, body = unpack_party(data, cls.KIND)
-        count, rest = divmod(len(body) - _PLACES.size, ELEMENT_BYTES)
-        if rest or not 0 <= count <= most:
-            raise ProtocolError(f"a message of kind {cls.KIND} has no whole elements, or too many")
+        start = _PLACES.size + ID.size
+        if len(body) < start:
+            raise ProtocolError(f"a message of kind {cls.KIND} is too short for its elements")
         (rejected,) = _PLACES.unpack_from(body)
-        return cls(session, round, sender, rejected, unpacked(bytes(body[_PLACES.size :]), count))
+        (count,) = ID.unpack_from(body, _PLACES.size)
+        if count > most:
+            raise ProtocolError(f"a message of kind {cls.KIND} has {count} elements, too many")
+        return cls(session, round, sender, rejected, unpacked(bytes(body[start:]), count))
 
 
 def bits_of(places: set[int]) -> int:

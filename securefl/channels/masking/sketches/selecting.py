@@ -10,7 +10,7 @@ import torch
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.keys import Identity
 from securefl.channels.masking.server import MaskedServer
-from securefl.channels.masking.sketches.account import SelectingBlock
+from securefl.channels.masking.sketches.account import OPENING_STAGE, SelectingBlock
 from securefl.channels.masking.sketches.choosing import Suspects
 from securefl.channels.masking.sketches.context import promise_of
 from securefl.channels.masking.sketches.requests import NONCE_BYTES, PromisedInvitation
@@ -102,6 +102,8 @@ class SelectingServer(MaskedServer):
         self._block_of = dict.fromkeys(block.asked, block)
         if self._stage == _MEASURED_STAGE:
             self._tell_choice(block)
+        if self._stage == OPENING_STAGE and not block.agrees:
+            self._opened(block)  # seen, although nobody may use it
         self._stage += 1
         return self._view_of(block) if block.agrees else None
 

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement, Sketching
 from securefl.channels.masking.fixed_point import FixedPoint
-from securefl.channels.masking.keys import SIGNATURE_BYTES
+from securefl.channels.masking.keys import NONCE_BYTES, SIGNATURE_BYTES, TAG_BYTES
+from securefl.channels.masking.sketches.dealing import proof_bytes, share_bytes
 from securefl.channels.masking.sketches.reading import SketchReader
+from securefl.channels.masking.sketches.replies import PublicDealing, SealedDealing
 from securefl.channels.masking.sketches.selecting import SelectingServer
 from securefl.channels.masking.sketches.sketching import SketchingClient
 from securefl.channels.masking.sketches.words import ROOM
@@ -126,3 +128,16 @@ def is_exact(session: Session, view: View) -> bool:
     """Whether a view is the weighted mean of its clients' updates, up to fixed point."""
     mean = expected_mean(session, view.clients)
     return torch.allclose(view.rows[0].double(), mean, rtol=0, atol=1e-6)
+
+
+def parsed_dealing(body: bytes, terms: Agreement, *, holders: int) -> SealedDealing:
+    """Returns a dealing of stage 4, from a message without its signature."""
+    assert terms.sketching is not None
+    zeros = holders - 1
+    proof = proof_bytes(terms.corrupt, zeros)
+    return SealedDealing.from_bytes(
+        body,
+        signed=PublicDealing.signed_length(proof=proof, holders=holders),
+        box=NONCE_BYTES + share_bytes(terms.sketching.size, zeros) + TAG_BYTES,
+        most=holders,
+    )

@@ -11,16 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from securefl.channels.masking.requests import ShareDelivery
 from securefl.channels.masking.sketches.choosing import Suspects
-from securefl.channels.masking.sketches.conflicts import CONTRADICTED, MISFIT, SILENT
+from securefl.channels.masking.sketches.conflicts import (
+    CONTRADICTED,
+    MISFIT,
+    SILENT,
+    WRONG_SHARES,
+)
 from securefl.channels.masking.sketches.field import P
 from securefl.channels.masking.sketches.matrix import centred
 from securefl.channels.masking.sketches.replies import (
     Acceptance,
     DistanceShares,
     OpeningShares,
+    SealedDealing,
     bits_of,
 )
+from securefl.channels.masking.sketches.sketching import SketchingClient
 from securefl.channels.masking.sketches.words import encoded_words
 from securefl.channels.protocol import Packet, View
 from securefl.errors import RoundAbandoned
@@ -29,6 +37,8 @@ from tests.channels.masking.sketches.parties import (
     SketchSession,
     everyone,
     is_exact,
+    make_sketching_client,
+    parsed_dealing,
     resigned,
     sketch_terms,
     without_furthest,
@@ -333,3 +343,148 @@ def test_the_partner_of_a_proven_liar_is_free_again() -> None:
     assert Suspects.of({1: MISFIT}, ((1, 5),), terms) == Suspects(1, {1: MISFIT}, ())
     assert Suspects.of({1: SILENT}, ((2, 5),), terms) == Suspects(1, {1: SILENT}, ((2, 5),))
     assert Suspects.of({}, (), terms) == Suspects(2, {}, ())
+
+
+def with_boxes(session: SketchSession, *holders: int) -> Callable[[int, int, Packet], Packet]:
+    """Returns what makes client 0 seal junk for some holders."""
+
+    def junk(body: bytes) -> SealedDealing:
+        dealing = parsed_dealing(body, session.terms, holders=9)
+        boxes = {
+            holder: bytes(len(box)) if holder in holders else box
+            for holder, box in dealing.boxes.items()
+        }
+        return replace(dealing, boxes=boxes)
+
+    def changed(stage: int, client: int, message: Packet) -> Packet:
+        if (stage, client) != (4, 0):
+            return message
+        return resigned(client, message, session.terms, junk)
+
+    return changed
+
+
+def test_a_dealer_of_junk_to_few_holders_is_left_out_with_one_of_them() -> None:
+    session = nine()
+    view = session.play(0, change=with_boxes(session, 4, 6))
+    assert (view.named, view.paired) == ({}, ((0, 4),))
+    assert view.clients == (1, 2, 3, 5, 6, 7, 8)
+    assert is_exact(session, view)
+
+
+def test_a_dealer_of_junk_to_more_holders_than_can_lie_is_named() -> None:
+    session = nine()
+    view = session.play(0, change=with_boxes(session, 4, 6, 7))
+    assert (view.named, view.paired) == ({0: CONTRADICTED}, ())
+    assert view.clients == tuple(range(1, 9))
+    assert is_exact(session, view)
+
+
+class Inventive(SketchingClient):
+    """Deals field elements that are no sketch."""
+
+    values: tuple[int, ...] = ()
+
+    def _sketch(self, matrix: Any, words: Any) -> Any:
+        return self.values
+
+
+FAR = {
+    "2^60": (2**60,) * 16,
+    "any elements": tuple((i + 3) ** 60 % P for i in range(16)),
+    "minus 2^34": (-(2**34),) * 16,
+}
+HALVES = {"halves": (pow(2, -1, P),) * 16}
+
+
+def played_with(values: Any) -> SketchSession:
+    """Returns a session whose client 3 deals these values as its sketch."""
+    session = nine()
+    kind = type("Inventive", (Inventive,), {"values": [v - P * (v > P // 2) for v in values]})
+    session.clients[3] = make_sketching_client(3, session.terms, kind=kind)
+    return session
+
+
+@pytest.mark.parametrize("values", FAR.values(), ids=FAR.keys())
+def test_who_deals_what_is_no_sketch_is_named_before_the_sum_opens(values: Any) -> None:
+    session = played_with(values)
+    view = session.play(0)
+    assert view.named == {3: CONTRADICTED}
+    assert view.clients == (0, 1, 2, 4, 5, 6, 7, 8)
+    assert is_exact(session, view)
+
+
+@pytest.mark.parametrize("values", HALVES.values(), ids=HALVES.keys())
+def test_fractions_whose_distances_look_right_are_named_when_the_sum_is_checked(
+    values: Any,
+) -> None:
+    # Sixteen squares of s + 1/2 add up to an integer that two sketches could have.
+    session = played_with(values)
+    with pytest.raises(RoundAbandoned, match="client 3 is out") as lost:
+        session.play(0)
+    assert lost.value.named == {3: MISFIT}
+    assert session.play(1).clients == (0, 1, 2, 4, 5, 6, 7, 8)
+
+
+class Forgetful(SketchingClient):
+    """Deals shares of another seed than the one behind its mask."""
+
+    def _begun(self, invitation: Any, block: Any) -> Any:
+        self.true = super()._begun(invitation, block)
+        return replace(self.true, secrets=replace(self.true.secrets, seed=bytes(32)))
+
+    def _next(self, message: Any, digest: bytes) -> Any:
+        if isinstance(message, ShareDelivery):
+            assert self._state is not None
+            self._state = replace(self._state, secrets=self.true.secrets)
+        return super()._next(message, digest)
+
+
+def test_a_dealer_of_shares_of_a_false_seed_costs_one_round_and_is_named() -> None:
+    session = nine()
+    session.clients[3] = make_sketching_client(3, session.terms, kind=Forgetful)
+    with pytest.raises(RoundAbandoned, match="client 3 dealt do not give its seed") as lost:
+        session.play(0)
+    assert lost.value.named == {3: WRONG_SHARES}
+    view = session.play(1)
+    assert view.clients == (0, 1, 2, 4, 5, 6, 7, 8)
+    assert is_exact(session, view)
+
+
+def test_names_found_before_a_round_is_lost_for_another_reason_are_kept() -> None:
+    session = nine()
+    change = by_liars(session, 5, rejecting(4, 5, 6))
+    with pytest.raises(RoundAbandoned, match="answered stage 7") as lost:
+        session.play(0, change=change, silent=dict.fromkeys((5, 6, 7, 8), 7))
+    assert lost.value.named == dict.fromkeys(LIARS, CONTRADICTED)
+    assert dict(session.server.named) == lost.value.named
+
+
+def test_a_round_in_which_too_few_sketches_are_undisputed_is_abandoned() -> None:
+    session = nine()
+    session.server._selection = replace(session.server._selection, fewest=lambda f: 8)
+    with pytest.raises(RoundAbandoned, match="5 sketches are undisputed, the rule takes 8"):
+        session.play(0, change=by_liars(session, 5, rejecting(4, 5)))
+
+
+def test_a_round_in_which_the_rule_chooses_too_few_is_abandoned() -> None:
+    session = nine(lambda squared, f: np.arange(len(squared)) < 4)
+    with pytest.raises(RoundAbandoned, match="the rule chose 4 clients, a sum takes 5"):
+        session.play(0)
+
+
+def test_who_is_silent_after_it_was_chosen_is_in_the_sum() -> None:
+    session = nine(without_furthest)
+    chosen = session.play(0).clients
+    view = session.play(1, silent={chosen[0]: 7})
+    assert is_exact(session, view)
+
+
+def test_requests_before_and_after_a_round_are_refused() -> None:
+    session = nine()
+    assert session.server.requests() == {}
+    with pytest.raises(RoundAbandoned, match="no round is in progress"):
+        session.server.close_stage()
+    session.play(0)
+    assert session.server.requests() == {}
+    assert not session.server.absorb(0, b"")

@@ -11,18 +11,15 @@ from typing import Any
 
 import pytest
 
-from securefl.channels.masking.keys import NONCE_BYTES, SIGNATURE_BYTES, TAG_BYTES
+from securefl.channels.masking.keys import SIGNATURE_BYTES
 from securefl.channels.masking.requests import (
     Addressed,
     Invitation,
     SurvivorList,
     UnmaskRequest,
 )
-from securefl.channels.masking.sketches.dealing import proof_bytes, share_bytes
 from securefl.channels.masking.sketches.replies import (
     OpeningShares,
-    PublicDealing,
-    SealedDealing,
 )
 from securefl.channels.masking.sketches.requests import (
     AcceptanceList,
@@ -39,6 +36,7 @@ from tests.channels.masking.puppeteer import SERVER_KEY, signed
 from tests.channels.masking.sketches.parties import (
     SketchSession,
     make_sketching_client,
+    parsed_dealing,
     resigned,
     sketch_terms,
 )
@@ -65,9 +63,13 @@ def ask(session: SketchSession, message: Any, client: int = 0) -> Any:
     return session.answer(client, signed(message, session.terms))
 
 
+def state_of(session: SketchSession, client: int) -> Any:
+    return session.clients[client]._state
+
+
 def is_erased(session: SketchSession, client: int = 0) -> bool:
     """Whether a client answers no request of this round any more."""
-    state = session.clients[client]._state
+    state = state_of(session, client)
     head = (SESSION, session.round, client)
     for message in (
         UploadList(*head, bytes(32), {}),
@@ -353,12 +355,8 @@ def test_clients_with_different_lists_of_uploads_never_accept_each_others_dealin
     terms, full = session.terms, request_of(session)
     changed = replace(full, digests={**full.digests, 5: flipped(full.digests[5])})
     dealt = replies(session, {0: full, 1: full, 4: changed})
-    signed_length = PublicDealing.signed_length(proof=proof_bytes(terms.corrupt, 5), holders=N)
-    box = NONCE_BYTES + share_bytes(16, 5) + TAG_BYTES
     parsed = {
-        client: SealedDealing.from_bytes(
-            memoryview(reply)[:-SIGNATURE_BYTES], signed=signed_length, box=box, most=N
-        )
+        client: parsed_dealing(bytes(reply)[:-SIGNATURE_BYTES], terms, holders=N)
         for client, reply in dealt.items()
     }
     dealings = {client: dealing.signed for client, dealing in parsed.items()}
@@ -450,12 +448,12 @@ def test_blame_without_a_failed_check_opens_zeros_and_nothing_twice() -> None:
     head = (SESSION, 0, 0)
     first = ask(session, BlameRequest(*head))
     assert ask(session, BlameRequest(*head)) == first
-    state = session.clients[0]._state
+    state = state_of(session, 0)
     own = {0: state.pair_public}
     answer = ask(session, Challenge(*head, bytes(32), own, {}))
     assert ask(session, Challenge(*head, bytes(32), own, {})) == answer
     # Another challenge would open another combination.
-    assert session.clients[0]._state is None
+    assert state_of(session, 0) is None
     with pytest.raises(ProtocolError, match="is not in progress"):
         ask(session, Challenge(*head, b"\1" * 32, own, {}))
 
@@ -482,7 +480,7 @@ def test_a_challenge_without_the_own_dealing_or_with_a_strangers_is_refused() ->
     ):
         session = opened()
         ask(session, BlameRequest(SESSION, 0, 0))
-        dealings = change(session.clients[0]._state.pair_public)
+        dealings = change(state_of(session, 0).pair_public)
         with pytest.raises(ProtocolError, match=sentence):
             ask(session, Challenge(SESSION, 0, 0, bytes(32), dealings, {}))
         assert is_erased(session)
@@ -490,7 +488,7 @@ def test_a_challenge_without_the_own_dealing_or_with_a_strangers_is_refused() ->
 
 def test_a_dealing_of_a_sketch_is_none_of_pair_sketches() -> None:
     session = opened()
-    sketch = {0: session.clients[0]._state.public}
+    sketch = {0: state_of(session, 0).public}
     with pytest.raises(ProtocolError, match="a message of kind 49"):
         ask(session, Challenge(SESSION, 0, 5, bytes(32), sketch, {0: bytes(600)}), 5)
     assert is_erased(session, 5)
@@ -501,17 +499,17 @@ def test_a_dealing_of_a_sketch_is_none_of_pair_sketches() -> None:
 
 def test_a_client_keeps_its_words_until_it_has_dealt_and_no_secret_that_is_used_up() -> None:
     session = session_before(4)
-    assert session.clients[0]._state.words is not None
-    assert session.clients[0]._state.secrets.seed == b""
+    assert state_of(session, 0).words is not None
+    assert state_of(session, 0).secrets.seed == b""
     session.stage()
-    assert session.clients[0]._state.words is None
-    session.stage()
-    session.stage()
-    assert all(not shares.zeros for shares in session.clients[0]._state.accepted.values())
+    assert state_of(session, 0).words is None
     session.stage()
     session.stage()
-    assert session.clients[0]._state.own_shares == b""
-    assert session.clients[0]._state.sealed == {}
+    assert all(not shares.zeros for shares in state_of(session, 0).accepted.values())
+    session.stage()
+    session.stage()
+    assert state_of(session, 0).own_shares == b""
+    assert state_of(session, 0).sealed == {}
 
 
 def test_a_restarted_client_takes_no_further_part_in_a_round_at_any_stage() -> None:

@@ -1,0 +1,156 @@
+"""Clients that lie about their sketches: they are found, and honest ones are not named."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+
+from securefl.channels.masking.sketches.conflicts import MISFIT, SILENT
+from securefl.channels.masking.sketches.lying import LyingClient
+from securefl.channels.protocol import Lie, View
+from securefl.errors import RoundAbandoned
+from tests.channels.masking.sketches.parties import (
+    SketchSession,
+    is_exact,
+    make_sketching_client,
+    sketch_terms,
+)
+
+
+def with_liars(n: int, f: int, lies: Mapping[int, Lie], *, size: int = 16) -> SketchSession:
+    session = SketchSession(sketch_terms(n, corrupt=f, liars=f, size=size, d=40))
+    for client, lie in lies.items():
+        session.clients[client] = make_sketching_client(
+            client, session.terms, kind=LyingClient, lie=lie, liars=tuple(lies)
+        )
+    return session
+
+
+def lost_rounds(session: SketchSession) -> tuple[list[RoundAbandoned], View]:
+    """Plays rounds until one opens a sum; returns the abandoned ones, and the view."""
+    lost: list[RoundAbandoned] = []
+    for round in range(session.round + 1, session.round + 7):
+        try:
+            return lost, session.play(round)
+        except RoundAbandoned as reason:
+            lost.append(reason)
+    raise AssertionError("six rounds were lost")
+
+
+def test_four_liars_at_once_are_named_and_one_round_is_lost() -> None:
+    liars = (1, 5, 9, 17)
+    session = with_liars(20, 4, dict.fromkeys(liars, Lie(-0.2)))
+    (lost,), view = lost_rounds(session)
+    assert lost.named == dict.fromkeys(liars, MISFIT)
+    assert lost.paired == ()
+    assert "the sum disagrees with the sketches of its clients; client 1 is out: its sketch" in str(
+        lost
+    )
+    assert view.clients == tuple(client for client in range(20) if client not in liars)
+    assert is_exact(session, view)
+    assert dict(session.server.named) == lost.named
+
+
+def test_liars_one_at_a_time_cost_one_round_each() -> None:
+    session = with_liars(9, 2, {})
+    for client in (3, 7):
+        honest = session.clients[client]
+        session.clients[client] = make_sketching_client(
+            client, session.terms, honest._monotonic, kind=LyingClient, lie=Lie(0.5)
+        )
+        (lost,), view = lost_rounds(session)
+        assert lost.named == {client: MISFIT}
+        assert client not in view.clients
+    assert view.clients == (0, 1, 2, 4, 5, 6, 8)
+    assert is_exact(session, view)
+
+
+def test_four_liars_that_hide_behind_honest_clients_end_in_four_pairs() -> None:
+    liars = (1, 5, 9, 17)
+    session = with_liars(20, 4, dict.fromkeys(liars, Lie(-0.2, hide=True)))
+    (lost,), view = lost_rounds(session)
+    assert lost.named == {}
+    assert lost.paired == ((0, 1), (2, 5), (3, 9), (4, 17))
+    assert "one of the clients 0 and 1 lied" in str(lost)
+    assert view.clients == (6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 18, 19)
+    assert view.left_out == (0, 1, 2, 3, 4, 5, 9, 17)
+    assert (view.named, view.paired) == ({}, ())
+    assert is_exact(session, view)
+
+
+@pytest.mark.parametrize("hide", [False, True])
+@pytest.mark.parametrize("liar", [0, 4, 8])
+def test_a_liar_is_found_wherever_its_masks_add_or_subtract(liar: int, hide: bool) -> None:
+    session = with_liars(9, 2, {liar: Lie(3.0, hide)})
+    (lost,), view = lost_rounds(session)
+    if hide:
+        (pair,) = lost.paired
+        assert liar in pair
+        assert lost.named == {}
+        assert set(range(9)) - set(view.clients) == set(pair)
+    else:
+        assert (lost.named, lost.paired) == ({liar: MISFIT}, ())
+    assert is_exact(session, view)
+
+
+def test_a_lie_of_one_unit_in_one_coordinate_is_seen() -> None:
+    class Upwards(LyingClient):
+        def _sketch(self, matrix, words):  # type: ignore[no-untyped-def]
+            words = words.copy()
+            words[3] += 1
+            return super()._sketch(matrix, words)
+
+    session = with_liars(9, 2, {})
+    session.clients[2] = make_sketching_client(2, session.terms, kind=Upwards, lie=Lie(1.0))
+    (lost,), _ = lost_rounds(session)
+    assert lost.named == {2: MISFIT}
+
+
+def test_a_lie_with_factor_one_is_none() -> None:
+    session = with_liars(9, 2, {2: Lie(1.0), 3: Lie(1.0, hide=True)})
+    assert session.play(0).clients == tuple(range(9))
+
+
+def test_a_chosen_client_that_is_silent_when_asked_for_its_pairs_is_named() -> None:
+    session = with_liars(9, 2, {2: Lie(0.0)})
+    session.begin(0).until(9)
+    assert session.server.requests().keys() == set(range(9))
+    session.stage(silent=[6])
+    with pytest.raises(RoundAbandoned, match="client 6 is out: it did not answer") as lost:
+        session.stage()
+    assert lost.value.named == {2: MISFIT, 6: SILENT}
+
+
+def test_a_holder_that_is_silent_in_the_last_stage_is_not_named() -> None:
+    session = with_liars(9, 2, {2: Lie(0.0)})
+    session.begin(0).until(9)
+    session.stage()
+    with pytest.raises(RoundAbandoned, match="client 2 is out") as lost:
+        session.stage(silent=[6])
+    assert lost.value.named == {2: MISFIT}
+
+
+def test_only_members_of_the_sum_are_asked_for_pairs_and_everybody_for_shares() -> None:
+    terms = sketch_terms(9, corrupt=2, liars=2, d=40)
+    session = SketchSession(terms, lambda squared, f: [1, 1, 1, 1, 1, 1, 1, 0, 0])
+    session.clients[3] = make_sketching_client(3, terms, kind=LyingClient, lie=Lie(0.0))
+    session.begin(0).until(9)
+    assert tuple(session.server.requests()) == tuple(range(7))
+    session.stage()
+    assert tuple(session.server.requests()) == tuple(range(9))
+    with pytest.raises(RoundAbandoned) as lost:
+        session.stage()
+    assert lost.value.named == {3: MISFIT}
+
+
+def test_a_flipped_update_with_a_sketch_that_looks_honest_enters_no_sum() -> None:
+    session = with_liars(9, 2, {4: Lie(-0.2)}).begin(0)
+    flipped = session.updates[4]
+    session.updates[4] = type(flipped)(-5 * flipped.delta / 8, 1, None, flipped.model_hash)
+    with pytest.raises(RoundAbandoned) as lost:
+        session.until(11)
+    assert lost.value.named == {4: MISFIT}
+    # The next round starts without it.
+    view = session.play(1)
+    assert 4 not in view.clients
+    assert torch.isfinite(view.rows).all()
