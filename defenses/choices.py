@@ -52,7 +52,7 @@ def mda_choice(squared: NDArray[np.float64], *, f: int) -> NDArray[np.float64]:
 
 
 def dnc_choice(
-    squared: NDArray[np.float64], *, f: int, filter: float = 1.0, at_once: bool = False
+    squared: NDArray[np.float64], *, f: int, filter: float = 1.0, at_once: bool | None = None
 ) -> NDArray[np.float64]:
     """Returns the weights (n,) of `dnc` from squared distances between rows.
 
@@ -63,7 +63,7 @@ def dnc_choice(
         squared: (n, n) float64, symmetric, zero on its diagonal.
         f: corrupt rows tolerated; needs n >= 2 f + 1.
         filter: rows removed over f, >= 1; at least one row has to stay.
-        at_once: whether all rows go along the widest direction of all rows.
+        at_once: whether all rows go along the widest direction of all rows; None for no.
 
     Raises:
         ValueError: n < 2 f + 1, f < 0, filter out of range, or squared is no table of distances.
@@ -73,7 +73,7 @@ def dnc_choice(
     _check("dnc", squared, f, MAJORITY)
     removed = removed_by_dnc(filter, n=len(squared), f=f)
     # `spectral` applies J, to the rows that remain each time: a long row that went costs no digits.
-    return choose.spectral(-0.5 * squared, removed, at_once=at_once)
+    return choose.spectral(-0.5 * squared, removed, at_once=bool(at_once))
 
 
 def _check(rule: str, squared: NDArray[np.float64], f: int, need: Need) -> None:

@@ -121,15 +121,15 @@ def _check_pivot(rows: Rows, pivot: int, admitted: Admitted) -> None:
         raise ValueError(f"monna cannot trust row {pivot}, which was set aside")
 
 
-def dnc(rows: Rows, *, f: int, filter: float = 1.0, at_once: bool = False) -> Tensor:
+def dnc(rows: Rows, *, f: int, filter: float = 1.0, at_once: bool | None = None) -> Tensor:
     """Removes ceil(filter x f) rows, each furthest along the widest direction; averages the rest.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside and counts against f.
         f: corrupt rows tolerated; needs n >= 2 f + 1.
         filter: rows removed over f, >= 1; at least one row has to stay.
-        at_once: whether all rows go along the widest direction of all rows. By default each row
-            goes along the widest direction of the rows that remain.
+        at_once: whether all rows go along the widest direction of all rows. By default, None,
+            each row goes along the widest direction of the rows that remain.
 
     Returns:
         (d,).
@@ -151,16 +151,16 @@ def dnc(rows: Rows, *, f: int, filter: float = 1.0, at_once: bool = False) -> Te
     return _dnc(rows, f, filter, at_once).estimate()
 
 
-def dnc_weights(rows: Rows, *, f: int, filter: float = 1.0, at_once: bool = False) -> Tensor:
+def dnc_weights(rows: Rows, *, f: int, filter: float = 1.0, at_once: bool | None = None) -> Tensor:
     """Returns the weights (n,) of `dnc`; arguments and errors are the same."""
     return _dnc(rows, f, filter, at_once).per_row()
 
 
-def _dnc(rows: Rows, f: int, filter: float, at_once: bool) -> Choice:
+def _dnc(rows: Rows, f: int, filter: float, at_once: bool | None) -> Choice:
     admitted = admit_with_f("dnc", rows, f, need=MAJORITY, distances=True)
     removed = removed_by_dnc(filter, n=admitted.n, f=admitted.f)
     gram = centred_gram(admitted.store).gram
-    return Choice(admitted, choose.spectral(gram, removed, at_once=at_once))
+    return Choice(admitted, choose.spectral(gram, removed, at_once=bool(at_once)))
 
 
 def removed_by_dnc(filter: float, *, n: int, f: int) -> int:

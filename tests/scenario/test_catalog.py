@@ -31,7 +31,7 @@ weights = "equal"
 
 @pytest.mark.parametrize("name", WITH_PARAMETERS)
 def test_every_parameter_that_toml_cannot_hold_is_provided(name: str) -> None:
-    settable = {int, float, bool, str, int | None, float | None}
+    settable = {int, float, str, int | None, float | None, bool | None}
     for parameter in WITH_PARAMETERS[name].parameters.values():
         is_list = re.search(r"Sequence\[(int|float)\]", str(parameter.annotation))
         assert parameter.annotation in settable or is_list, parameter

@@ -133,6 +133,10 @@ REFUSED: list[tuple[str, str]] = [
         "dnc needs a filter of 1 or more",
     ),
     (
+        'defense = { rule = { name = "dnc", f = 1, at_once = 1 } }',
+        "at_once of dnc must be true or false, got 1",
+    ),
+    (
         'defense = { prefilters = ["nearest_neighbor_mixing"] }',
         "defense.prefilters: nearest_neighbor_mixing needs f",
     ),
