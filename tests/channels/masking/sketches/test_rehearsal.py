@@ -12,7 +12,7 @@ from defenses import dnc_choice
 from securefl.channels.masking.build import masked_sides
 from securefl.channels.masking.sketches import context
 from securefl.channels.masking.sketches.rehearsal import rehearsed_sides
-from securefl.channels.protocol import ClientUpdate, Lie, Plan, Selection, Sides, View
+from securefl.channels.protocol import ClientUpdate, Lie, Packet, Plan, Selection, Sides
 from securefl.errors import RoundAbandoned
 from securefl.rng import seeded_keystream
 
@@ -59,6 +59,17 @@ def update(client: int, round: int) -> Tensor:
     return 0.1 * drawn + 0.3 if client > 1 else -5 * (0.1 * drawn + 0.3)
 
 
+def reply_of(
+    sides: Sides, client: int, request: bytes, round: int, weights: Mapping[int, int]
+) -> Packet:
+    side = sides.clients[client]
+    reply = side.receive(request)
+    if reply is None:
+        return side.submit(ClientUpdate(update(client, round), weights[client], None, HASH))
+    assert isinstance(reply, bytes)
+    return reply
+
+
 def play(sides: Sides, round: int, weights: Mapping[int, int], silent: tuple[int, ...]) -> Outcome:
     sides.server.begin(round, range(N), HASH)
     try:
@@ -67,13 +78,8 @@ def play(sides: Sides, round: int, weights: Mapping[int, int], silent: tuple[int
             for client, request in list(sides.server.requests().items()):
                 if client in silent:
                     continue
-                side = sides.clients[client]
-                reply = side.receive(request)
-                if reply is None:
-                    sent = ClientUpdate(update(client, round), weights[client], None, HASH)
-                    reply = side.submit(sent)
-                assert not isinstance(reply, View)
-                sides.server.absorb(client, reply)  # a named client is not heard
+                # A named client is asked, and not heard.
+                sides.server.absorb(client, reply_of(sides, client, request, round, weights))
             view = sides.server.close_stage()
     except RoundAbandoned as reason:
         return Outcome([], (), (), reason.named, reason.paired, str(reason))
