@@ -23,7 +23,6 @@ from securefl.channels.masking.replies import (
     Reply,
     RevealedShares,
     SealedShares,
-    check_revealed,
 )
 from securefl.channels.masking.requests import (
     Addressed,
@@ -35,7 +34,7 @@ from securefl.channels.masking.requests import (
 from securefl.channels.masking.round_secrets import possession, upload_key
 from securefl.channels.masking.statement import digest_of_clients, statement_of
 from securefl.channels.masking.stream import add_words
-from securefl.channels.masking.unmasking import Reconstruction, remove_masks
+from securefl.channels.masking.unmasking import Reconstruction, check_revealed, remove_masks
 from securefl.channels.protocol import Packet, Seen
 from securefl.errors import ProtocolError, RoundAbandoned
 

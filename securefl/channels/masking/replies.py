@@ -1,14 +1,12 @@
 """The messages of clients in the five stages of a masked round."""
 
 import struct
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securefl.channels.masking import shamir
 from securefl.channels.masking.keys import (
     KEY_BYTES,
     PROOF_BYTES,
@@ -29,7 +27,6 @@ from securefl.channels.masking.wire import (
 )
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, pack_head, unpack_head
 from securefl.channels.protocol import Packet
-from securefl.errors import ProtocolError
 
 
 class Reply(Protocol):
@@ -228,24 +225,3 @@ class RevealedShares(Named):
         entries = (SHARE_BYTES, SHARE_BYTES)
         tables = unpack_tables(body, kind=cls.KIND, entries=entries, most=most)
         return cls(session, round, sender, *tables)
-
-
-def check_revealed(
-    shares: RevealedShares, *, survivors: Collection[int], dropped: Collection[int]
-) -> None:
-    """Checks that each share is a field element, and of the kind its client's fate allows.
-
-    A server that took both kinds of one client could open its single update.
-
-    Raises:
-        ProtocolError: a share is none, or of the other kind.
-    """
-    if not (set(shares.seeds) <= set(survivors) and set(shares.mask_keys) <= set(dropped)):
-        raise ProtocolError(
-            "seeds are revealed for survivors only, mask keys for dropped clients only"
-        )
-    try:
-        for share in (*shares.seeds.values(), *shares.mask_keys.values()):
-            shamir.value_of(share)
-    except ValueError as reason:
-        raise ProtocolError(str(reason)) from None

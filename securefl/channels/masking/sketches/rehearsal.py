@@ -20,9 +20,9 @@ from securefl.channels.masking.opening import decoded, hold
 from securefl.channels.masking.sketches.blame import Opened
 from securefl.channels.masking.sketches.choosing import Suspects, chosen_of, compared
 from securefl.channels.masking.sketches.context import (
+    Facts,
     fewest_answers,
     fewest_chosen,
-    matrix_on,
     sketching_of,
 )
 from securefl.channels.masking.sketches.field import P
@@ -105,7 +105,7 @@ class RehearsingServer(PlainServer):
         terms = self._terms
         digests = {client: digest_of_words(upload) for client, upload in words.items()}
         nonce = self._plan.stream_for("nonce", 0, self._round).bytes(32)
-        matrix = matrix_on(terms, self._round, nonce, digests)
+        matrix = Facts(terms, self._round, nonce, b"", digests).matrix
         sketches = matrix.sketches(list(words.values()))
         honest = {c: centred(sketch) for c, sketch in zip(words, sketches, strict=True)}
         dealt = {c: self._dealt(c, sketch) for c, sketch in honest.items()}
