@@ -356,6 +356,8 @@ def test_the_partner_of_a_proven_liar_is_free_again() -> None:
     terms = sketch_terms(9, corrupt=2, liars=2)
     assert Suspects.of({1: MISFIT}, ((1, 5),), terms) == Suspects(1, {1: MISFIT}, ())
     assert Suspects.of({1: SILENT}, ((2, 5),), terms) == Suspects(1, {1: SILENT}, ((2, 5),))
+    # A silent client may be honest: its pair stays in doubt.
+    assert Suspects.of({2: SILENT}, ((2, 5),), terms) == Suspects(1, {2: SILENT}, ((2, 5),))
     assert Suspects.of({}, (), terms) == Suspects(2, {}, ())
 
 
