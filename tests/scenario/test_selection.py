@@ -131,7 +131,8 @@ def test_two_seeds_guess_with_different_matrices() -> None:
         chain = Guess(Selection(choose, 1, lambda f: 1), 16, seed).in_round(0)
         assert chain.weigh is not None
         chain.weigh(rows)
-    assert not np.array_equal(*tables)
+    one, other = tables
+    assert not np.array_equal(one, other)
 
 
 def made(name: str, selection: Selection) -> Attack:
