@@ -47,6 +47,7 @@ SERVER_SIDE = {
     "channels/masking/server.py",
     "channels/masking/block.py",
     "channels/masking/unmasking.py",
+    "channels/masking/sketches/rehearsal.py",
     "channels/masking/sketches/conflicts.py",
     "channels/masking/sketches/judging.py",
     "learning/steps.py",

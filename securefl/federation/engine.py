@@ -115,6 +115,8 @@ def conclude(
     if view is not None:
         log.note_lost(cohort, view)
         log.note_choice(view)
+        if federation.grouped:
+            log.groups = view.members  # they were opened, whatever the rule makes of them
         # The server has seen the next model's name, so the name counts even if its sum is refused.
         after = aggregated(federation, view, replace(state, name=view.model_name), log)
     if federation.memory is not None:

@@ -54,7 +54,7 @@ class RoundLog:
         left_out: see `RoundRecord`.
         named: see `RoundRecord`.
         paired: see `RoundRecord`.
-        rank: see `RoundRecord`.
+        groups: see `RoundRecord`.
     """
 
     observer: Observer
@@ -73,7 +73,7 @@ class RoundLog:
     left_out: tuple[int, ...] = ()
     named: Mapping[int, str] = field(default_factory=dict)
     paired: tuple[tuple[int, int], ...] = ()
-    rank: int | None = None
+    groups: tuple[tuple[int, ...], ...] = ()
     _headers: list[Header] = field(default_factory=list)
 
     def observe(self, observation: Observation) -> None:
@@ -172,5 +172,5 @@ class RoundLog:
             left_out=self.left_out,
             named=self.named,
             paired=self.paired,
-            rank=self.rank,
+            groups=self.groups,
         )

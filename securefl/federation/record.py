@@ -47,9 +47,10 @@ class RoundRecord:
         left_out: clients whose updates arrived under masks, and that a rule did not choose.
         named: client -> why it takes no further part in the run: it was found lying.
         paired: clients of which one lied in this round.
-        rank: of the matrix of all groups so far, where clients are dealt anew each round. Once it
-            is the number of clients, the means of groups give every client's mean update. None
-            elsewhere.
+        groups: the clients behind each row that was opened, where rows are the means of groups;
+            empty elsewhere.
+        rank: of the matrix of all groups so far, see `group_rank`. Once it is the number of
+            clients, the means of groups give every client's mean update. None without groups.
     """
 
     round: int
@@ -75,6 +76,7 @@ class RoundRecord:
     left_out: tuple[int, ...] = ()
     named: Mapping[int, str] = field(default_factory=dict)
     paired: tuple[tuple[int, int], ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
     rank: int | None = None
 
     def __post_init__(self) -> None:
@@ -85,13 +87,13 @@ class RoundRecord:
         """Returns the line of rounds.jsonl.
 
         It has evaluated only where the model was not evaluated, and rmse, worst, consensus, clock,
-        left_out, named, paired and rank only where there are some.
+        left_out, named, paired, groups and rank only where there are some.
         """
         line = asdict(self)
         for key in ("rmse", "worst", "consensus", "clock", "rank"):
             if line[key] is None:
                 del line[key]
-        for key in ("left_out", "named", "paired"):
+        for key in ("left_out", "named", "paired", "groups"):
             if not line[key]:
                 del line[key]
         if self.evaluated:
@@ -132,6 +134,7 @@ class RoundRecord:
                 left_out=_clients(line.get("left_out", [])),
                 named=_by_client(line.get("named", {})),
                 paired=_pairs(line.get("paired", [])),
+                groups=_groups(line.get("groups", [])),
                 rank=None if line.get("rank") is None else _integer(line["rank"]),
             )
         except KeyError as key:
@@ -170,6 +173,12 @@ def _clients(value: object) -> tuple[int, ...]:
     if not isinstance(value, list):
         raise ValueError(f"a round's record has {value!r} for a list of clients")
     return tuple(_integer(client) for client in value)
+
+
+def _groups(value: object) -> tuple[tuple[int, ...], ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"a round's record has {value!r} for a list of groups")
+    return tuple(_clients(group) for group in value)
 
 
 def _pairs(value: object) -> tuple[tuple[int, int], ...]:

@@ -92,6 +92,7 @@ class Federation:
         regions: number -> the federation of a region; empty where one server has all clients.
         clock: the simulated times of its rounds; None without.
         noisy_mean: stands for the rule where whoever opens a sum adds the noise; None elsewhere.
+        grouped: whether the rows of a round are the means of groups of clients.
         memory: the server, where it remembers clients that were found lying; None elsewhere.
     """
 
@@ -114,6 +115,7 @@ class Federation:
     regions: Mapping[int, "Federation"] = field(default_factory=dict)
     clock: Clock | None = None
     noisy_mean: NoisyMean | None = None
+    grouped: bool = False
     memory: Remembers | None = None
 
     def makes_a_round(self, clients: Collection[int]) -> bool:

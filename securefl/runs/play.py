@@ -12,6 +12,7 @@ from securefl.data.download import OnBytes, quiet
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed
 from securefl.federation import engine
 from securefl.federation.crew import Steps
+from securefl.federation.group_rank import with_rank
 from securefl.federation.profile import Profile, profiled
 from securefl.federation.record import RoundRecord, interrupted
 from securefl.federation.values import Federation, Played, State
@@ -133,7 +134,8 @@ def kept_rounds(
     """
     if state.round < rounds:
         cell.begin_round(state.round)
-    for played in engine.run(federation, state, rounds=rounds, play=play):
+    rest = engine.run(federation, state, rounds=rounds, play=play)
+    for played in with_rank(rest, cell.rounds()):
         cell.finish_round(played, shapes)
         yield played
         # Noted before the next round can release anything, see `_abandon_interrupted`.

@@ -6,6 +6,7 @@ from securefl.channels.kind import Kind
 from securefl.privacy.past import NO_PAST, Past
 from securefl.privacy.terms import Place
 from securefl.scenario.assemble.ledgers import place_of
+from securefl.scenario.facts import Facts
 from securefl.scenario.release import common_noise
 from securefl.scenario.scenario import Scenario
 
@@ -23,11 +24,19 @@ def place_words(scenario: Scenario, pasts: Sequence[Past] = (NO_PAST,)) -> Itera
     noise = common_noise(scenario, facts.release, facts.trainings, pasts)
     counted = " that is opened"
     if facts.n_min is not None:
-        counted = f", for {facts.n_min} honest shares of {facts.invited} clients"
+        counted = f", for {facts.n_min} honest shares of {_clients_of_a_sum(facts)}"
     yield (
         f"noise: multiplier {noise:g} of each sum{counted}; "
         f"{adversary_words(place_of(scenario), facts.channel)}"
     )
+
+
+def _clients_of_a_sum(facts: Facts) -> str:
+    """Returns how many clients the noise is sized for."""
+    groups = facts.channel_options.get("groups")
+    if groups is None:
+        return f"{facts.invited} clients"
+    return f"the {facts.invited // groups} clients of the smallest group"
 
 
 def adversary_words(place: Place, channel: Kind) -> str:

@@ -6,6 +6,7 @@ from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.chain import seeded_mark
 from securefl.privacy.past import NO_PAST, Past
 from securefl.scenario import catalog
+from securefl.scenario.group_words import group_words
 from securefl.scenario.model_words import model_words
 from securefl.scenario.noise_words import noise_words
 from securefl.scenario.own_data import is_elsewhere
@@ -150,6 +151,7 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
         yield "SEEDED set-up: the seed tells beforehand which clients are summed together"
         if scenario.facts.selects:
             yield "SEEDED matrices: whoever has the seed can lie about its update unseen"
+    yield from group_words(scenario)
     if scenario.channel.reveal_counts:
         yield "weights: the server sees each client's exact record count (channel.reveal_counts)"
     yield from _fit(scenario)

@@ -172,6 +172,10 @@ class Channel(Section):
     128 into blocks. They come from the system's generator, or from the scenario's seed: then a run
     deals the same blocks again, and everybody who has the seed knows the blocks beforehand.
 
+    groups divides the clients of a masked round into so many sums, whose means are the rows of a
+    rule. regroup = "each_round" deals them anew in each round, which gives single clients away in
+    the long run; by default the same clients meet in all rounds.
+
     sketch = k, also for masked, lets defense.rule choose the clients of the sum: by the distances
     between random sketches of k numbers, which clients deal in shares (docs/sketches.md). Up to
     defense.rule.f clients may then lie, and up to corrupt may work together with the server. With

@@ -27,8 +27,8 @@ RECORD = RoundRecord(
 )
 # Keys that a folder of an earlier version, or of another kind of run, does not have.
 OPTIONAL = {"push", "distrusted", "rmse", "evaluated", "worst", "consensus", "clock"}
-OF_CHOICE = {"left_out", "named", "paired", "rank"}
-OPTIONAL |= OF_CHOICE
+OF_CHOICE = {"left_out", "named", "paired"}
+OPTIONAL |= OF_CHOICE | {"groups", "rank"}
 
 
 def line(**changes: object) -> dict[str, Any]:
@@ -107,8 +107,8 @@ def test_a_wrong_client_is_refused(key: str, wrong: object) -> None:
 def test_only_a_regression_writes_an_rmse() -> None:
     assert "rmse" not in RECORD.to_json()
     absent = dict.fromkeys(("rmse", "worst", "consensus", "clock", "rank"))
-    nobody: dict[str, Any] = {"left_out": (), "named": {}, "paired": ()}
-    assert {**RECORD.to_json(), **absent, **nobody, "evaluated": True} == asdict(RECORD)
+    empty: dict[str, Any] = {**dict.fromkeys(("left_out", "paired", "groups"), ()), "named": {}}
+    assert {**RECORD.to_json(), **absent, **empty, "evaluated": True} == asdict(RECORD)
     regression = replace(RECORD, accuracy=None, rmse=2.5)
     written = json.loads(json.dumps(regression.to_json()))
     assert written["rmse"] == 2.5
@@ -124,9 +124,23 @@ def test_a_round_of_several_models_on_a_clock_comes_back() -> None:
     assert RoundRecord.from_json(written) == several
 
 
+def test_a_round_of_groups_comes_back_and_other_rounds_write_none() -> None:
+    assert not {"groups", "rank"} & RECORD.to_json().keys()
+    grouped = replace(RECORD, groups=((0, 2), (1,)), rank=2)
+    written = json.loads(json.dumps(grouped.to_json()))
+    assert (written["groups"], written["rank"]) == ([[0, 2], [1]], 2)
+    assert RoundRecord.from_json(written) == grouped
+
+
+@pytest.mark.parametrize("wrong", [[["a"]], [1, 2], {"1": [2]}])
+def test_a_wrong_group_is_refused(wrong: object) -> None:
+    with pytest.raises(ValueError, match="a round's record has"):
+        RoundRecord.from_json(line(groups=wrong))
+
+
 def test_a_round_whose_clients_were_chosen_comes_back() -> None:
     assert not OF_CHOICE & set(RECORD.to_json())
-    chosen = replace(RECORD, left_out=(1, 4), named={4: "lied"}, paired=((0, 2), (1, 3)), rank=5)
+    chosen = replace(RECORD, left_out=(1, 4), named={4: "lied"}, paired=((0, 2), (1, 3)))
     written = json.loads(json.dumps(chosen.to_json()))
     assert written["left_out"] == [1, 4]
     assert written["named"] == {"4": "lied"}

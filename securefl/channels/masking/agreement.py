@@ -5,7 +5,6 @@ Members agree on it before the session, outside this protocol.
 
 import hashlib
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +14,16 @@ from typing import Any
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import MAX_TAGGED_BYTES
 from securefl.channels.masking.long_integers import LongIntegers
+from securefl.channels.masking.lots import MAX_BLOCK as MAX_BLOCK
+from securefl.channels.masking.lots import blocks_for as blocks_for
+from securefl.channels.masking.lots import check_groups, dealt
+from securefl.channels.masking.lots import threshold_for as threshold_for
 from securefl.channels.masking.noise import SumNoise, padded
 from securefl.channels.masking.replies import MaskedInput
 from securefl.channels.masking.shared import Kept
 from securefl.channels.messages import MAX_ROUND, MAX_WEIGHT
 from securefl.errors import ProtocolError
 
-MAX_BLOCK = 128  # clients in one sum
 MIN_HONEST = 2  # honest clients in a sum, or it would hide nobody
 
 
@@ -66,6 +68,9 @@ class Agreement:
             blocks, once a session.
         noise: what every client adds to its update in whole steps; None where they add nothing.
         sketching: how the clients of the sum are chosen; None where all survivors are in it.
+        groups: sums of a round, each of which is a row of the rule; None where all sums together
+            make one row, and there are as few of them as their size allows.
+        regroup: whether each round deals new groups; the same ones meet in all rounds otherwise.
 
     Raises:
         ValueError: an argument is out of its range, or an upload would be too long for its tag.
@@ -86,6 +91,8 @@ class Agreement:
     beacon: bytes = b""
     noise: SumNoise | None = None
     sketching: Sketching | None = None
+    groups: int | None = None
+    regroup: bool = False
 
     def __post_init__(self) -> None:
         self._check_cohorts()
@@ -120,6 +127,9 @@ class Agreement:
                 f"a masked round takes at least {self.min_cohort} clients, "
                 f"{self.cohort} are invited"
             )
+        check_groups(self.groups, self.cohort, fewest=self.min_cohort, regroup=self.regroup)
+        if self.groups is not None and self.sketching is not None:
+            raise ValueError("groups and sketches exclude each other: a round has one of them")
 
     def _check_upload_size(self) -> None:
         if self.d % self.code.coordinates:
@@ -181,6 +191,8 @@ class Agreement:
         if self.sketching is not None:
             known = self.sketching.known_seed.hex()
             terms["sketching"] = [self.sketching.size, self.sketching.liars, known]
+        if self.groups is not None:
+            terms["groups"] = [self.groups, self.regroup]
         return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
 
     # In a simulation all members share these terms, and ask about the same cohort.
@@ -226,15 +238,22 @@ class Agreement:
         that no block is below the minimum.
         """
         undivided = self.fewest(len(self.roster))
-        full_blocks = blocks_for(self.cohort) * self.least_sum
+        full_blocks = self.sums * self.least_sum
         return min(self.cohort, max(undivided, full_blocks))
 
-    def blocks(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        """Returns the cohort in blocks of at most 128 clients and of even sizes.
+    @property
+    def sums(self) -> int:
+        """The sums of a round with a whole cohort."""
+        return blocks_for(self.cohort, self.groups)
+
+    def blocks(
+        self, cohort: tuple[int, ...], *, round: int | None = None
+    ) -> tuple[tuple[int, ...], ...]:
+        """Returns the cohort in blocks of even sizes: the groups, or blocks of at most 128 clients.
 
         The beacon puts the roster in one order for the whole session, and the invited clients are
-        dealt out in that order. A deal for each round would leave the server, which picks round
-        numbers, that many deals to choose from.
+        dealt out in that order. A deal for each round, which `regroup` asks for, leaves the server,
+        which picks round numbers, that many deals to choose from.
 
         Raises:
             ProtocolError: there would be several blocks, and no beacon was drawn.
@@ -243,13 +262,14 @@ class Agreement:
             return ()
         # Members lost in the set-up do not lower the number of blocks, or the server could gather
         # the corrupt ones in one block.
-        count = blocks_for(max(len(cohort), self.cohort))
+        count = blocks_for(max(len(cohort), self.cohort), self.groups)
         if count > 1 and not self.beacon:
             raise ProtocolError("a cohort of several blocks needs a set-up")
-        order = sorted(cohort, key=self._lot)
-        return tuple(tuple(sorted(order[block::count])) for block in range(count))
+        return dealt(cohort, count, beacon=self.beacon, round=self._dealt_in(round))
 
-    def block_of(self, client: int, cohort: tuple[int, ...]) -> tuple[int, ...]:
+    def block_of(
+        self, client: int, cohort: tuple[int, ...], *, round: int | None = None
+    ) -> tuple[int, ...]:
         """Returns the clients that `client` is summed with, itself included; () if not invited.
 
         Raises:
@@ -257,24 +277,19 @@ class Agreement:
         """
 
         def placed() -> dict[int, tuple[int, ...]]:
-            return {client: block for block in self.blocks(cohort) for client in block}
+            blocks = self.blocks(cohort, round=round)
+            return {client: block for block in blocks for client in block}
 
-        return self._placed.get(cohort, placed).get(client, ())
+        return self._placed.get((cohort, self._dealt_in(round)), placed).get(client, ())
+
+    def _dealt_in(self, round: int | None) -> int | None:
+        """Returns the round that blocks depend on; None where they are dealt once."""
+        if not self.regroup:
+            return None
+        if round is None:
+            raise ValueError("groups that are dealt in each round need its number")
+        return round
 
     def lists(self, cohort: tuple[int, ...]) -> bool:
         """Whether the roster lists every client of a cohort."""
         return self._listed.get(cohort, lambda: self.roster.keys() >= set(cohort))
-
-    def _lot(self, client: int) -> bytes:
-        lot = b"securefl masking 2, lot" + self.beacon + struct.pack("<I", client)
-        return hashlib.sha256(lot).digest()
-
-
-def threshold_for(invited: int, *, corrupt: int) -> int:
-    """Returns the threshold of a sum of so many clients, see `Agreement.threshold`."""
-    return (invited + corrupt) // 2 + 1
-
-
-def blocks_for(clients: int) -> int:
-    """Returns how many blocks this many clients take."""
-    return -(-clients // MAX_BLOCK)

@@ -61,7 +61,10 @@ def with_beacon(terms: Agreement, attempt: int, secrets: Table) -> Agreement:
     """Returns the terms among the members that revealed, with the number that they drew."""
     members = tuple(sorted(secrets))
     label = b"securefl masking 1, beacon"
-    drawn = hashlib.sha256(label + terms.session + struct.pack("<I", attempt))
+    # Groups decide what a rule makes of a round. So seeded secrets must deal the same ones again in
+    # another run, which is another session. Fresh secrets give another number in any case.
+    session = terms.session if terms.groups is None else b""
+    drawn = hashlib.sha256(label + session + struct.pack("<I", attempt))
     drawn.update(digest_of_clients(members))
     for client in members:
         drawn.update(secrets[client])

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from securefl.channels.masking import shamir
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.keys import RoundKey, is_reduced
 from securefl.channels.masking.opening import decoded
@@ -35,7 +34,7 @@ from securefl.channels.masking.requests import (
 from securefl.channels.masking.round_secrets import possession, upload_key
 from securefl.channels.masking.statement import digest_of_clients, statement_of
 from securefl.channels.masking.stream import add_words
-from securefl.channels.masking.unmasking import Reconstruction, remove_masks
+from securefl.channels.masking.unmasking import Reconstruction, check_revealed, remove_masks
 from securefl.channels.protocol import Packet, Seen
 from securefl.errors import ProtocolError, RoundAbandoned
 
@@ -137,7 +136,7 @@ class Block:
             self._consents[client] = bytes(message)
             return Seen.SURVIVOR_SET
         shares = RevealedShares.from_bytes(body, most=len(self._members))
-        self._revealed[client] = self._legal(self._own(shares, client))
+        self._keep_revealed(self._own(shares, client), client)
         return Seen.REVEALED_SHARES
 
     def _add(self, words: NDArray[Any]) -> None:
@@ -193,23 +192,10 @@ class Block:
             raise ProtocolError(f"a weight must be 1 to {self._terms.max_weight}")
         return upload.weight
 
-    def _legal(self, shares: RevealedShares) -> RevealedShares:
-        """Returns the shares, if each is a field element and of the kind its client's fate allows.
-
-        A server that took both kinds of one client could open its single update.
-        """
-        if not (
-            set(shares.seeds) <= set(self.survivors) and set(shares.mask_keys) <= self._dropped
-        ):
-            raise ProtocolError(
-                "seeds are revealed for survivors only, mask keys for dropped clients only"
-            )
-        try:
-            for share in (*shares.seeds.values(), *shares.mask_keys.values()):
-                shamir.value_of(share)
-        except ValueError as reason:
-            raise ProtocolError(str(reason)) from None
-        return shares
+    def _keep_revealed(self, shares: RevealedShares, client: int) -> None:
+        """Keeps the shares of a helper. Raises ProtocolError: see `check_revealed`."""
+        check_revealed(shares, survivors=self.survivors, dropped=self._dropped)
+        self._revealed[client] = shares
 
     @property
     def _dropped(self) -> set[int]:

@@ -16,6 +16,7 @@ from securefl.channels.masking.block import STAGES, UPLOAD_STAGE
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.lots import range_words, smallest_and_largest
 from securefl.channels.masking.reading import RoundReader, SetupReader
 from securefl.channels.masking.rounds import MaskedRounds
 from securefl.channels.masking.server import MaskedServer
@@ -168,18 +169,19 @@ def _integers(plan: Plan, options: Options) -> Options:
     """
     most = min(plan.cohort, MAX_BLOCK)
     levels = FixedPoint(32, 1.0, "nearest", most=most).levels
-    plain = {**_without_choice(options), "ring": 32}
+    plain = {**_in_one_sum(options), "ring": 32}
     return {**plain, "clip": float(levels), "rounding": "nearest"}
 
 
 def _long_integers(plan: Plan, options: Options) -> Options:
     """Returns options under which eight coordinates are the digits of one integer, and carry."""
-    return {**_without_choice(options), "long": True}
+    return {**_in_one_sum(options), "long": True}
 
 
-def _without_choice(options: Options) -> Options:
-    """Returns the options of a sum over all clients: nobody chooses between counts."""
-    return {key: value for key, value in options.items() if key != "sketch"}
+def _in_one_sum(options: Options) -> Options:
+    """Returns the options of one sum over all clients: nobody groups or chooses counts."""
+    of_rules = ("groups", "regroup", "sketch")
+    return {key: value for key, value in options.items() if key not in of_rules}
 
 
 MASKED_APART = Apart(
@@ -199,29 +201,34 @@ MASKED_APART = Apart(
 
 def _fewest(terms: Agreement, cohort: int) -> int:
     """Returns how many updates all sums of a cohort need together."""
-    blocks = blocks_for(cohort)
+    blocks = blocks_for(cohort, terms.groups)
     fewest = blocks * terms.fewest(cohort // blocks)
     return fewest if terms.sketching is None else max(fewest, fewest_answers(terms))
 
 
 def _described(terms: Agreement, cohort: int) -> str:
     """Says how a cohort is divided into sums, how many may drop out, and what precision costs."""
-    blocks = blocks_for(cohort)
-    largest = -(-cohort // blocks)  # rounded up
+    blocks = blocks_for(cohort, terms.groups)
+    smallest, largest = smallest_and_largest(cohort, blocks)
     divided = f"{blocks} blocks of up to {largest}" if blocks > 1 else f"one sum of {largest}"
+    each = ""
+    if terms.groups is not None:
+        # What a group can spare is least in the smallest one.
+        each, largest = " of a group", smallest
+        divided = f"{blocks} sums of {range_words(cohort, blocks)} clients, each a row of the rule"
     return (
         f"; {divided}, threshold {terms.threshold(largest)} against {terms.corrupt} corrupt, "
-        f"{_drop_outs(terms, largest)}"
+        f"{_drop_outs(terms, largest, each)}"
         f"{_precision(terms)}"
         f"{_noise(terms, largest)}"
     )
 
 
-def _drop_outs(terms: Agreement, clients: int) -> str:
+def _drop_outs(terms: Agreement, clients: int, each: str) -> str:
     """Says how many may drop out; a choice of clients needs more of them, and says so itself."""
     if terms.sketching is not None:
         return ""
-    return f"{clients - terms.fewest(clients)} may drop out; "
+    return f"{clients - terms.fewest(clients)}{each} may drop out; "
 
 
 def _precision(terms: Agreement) -> str:

@@ -143,7 +143,7 @@ class MaskedClient:
             )
         if round <= self._monotonic.last(self._terms.session).round:
             raise ProtocolError(f"round {round} was asked for before")
-        block = stages.invited_block(self._member, invitation.cohort)
+        block = stages.invited_block(self._member, invitation.cohort, round)
         state = self._begun(invitation, block)
         self._note(round, ADVERTISED)
         self._state = state

@@ -51,6 +51,8 @@ def _by_client(blocks: Sequence[Block]) -> dict[int, Block]:
 class MaskedServer:
     """The server's side: routes keys, sealed shares and masked inputs; opens one sum a block.
 
+    Where the agreement has groups, each block is one, and its mean is a row of the view.
+
     Guarantees:
         - A message that is malformed, forged, foreign, late or a second one changes nothing.
         - Masked inputs are added as they come: memory does not grow with the cohort.
@@ -99,7 +101,7 @@ class MaskedServer:
         strangers = set(cohort) - set(self._terms.roster)
         if strangers:
             raise ValueError(f"client {min(strangers)} is not in the roster")
-        blocks = self._terms.blocks(tuple(sorted(cohort)))
+        blocks = self._terms.blocks(tuple(sorted(cohort)), round=round)
         if max(map(len, blocks), default=0) > self._terms.code.most:
             raise ValueError(f"{len(cohort)} clients are more than the terms have room for")
         self._round = round
@@ -160,7 +162,7 @@ class MaskedServer:
         return True
 
     def close_stage(self) -> View | None:
-        """Ends the stage; returns the view of all blocks' sums after the fifth.
+        """Ends the stage; returns the view of the blocks' sums after the fifth.
 
         Raises:
             RoundAbandoned: no block has enough clients left.
@@ -180,7 +182,26 @@ class MaskedServer:
             self._stage = 0
             raise RoundAbandoned("; ".join(dict.fromkeys(reasons)))
         self._stage += 1
-        return self._view() if self._stage > STAGES else None
+        if self._stage <= STAGES:
+            return None
+        return self._view() if self._terms.groups is None else self._view_of_groups()
+
+    def _view_of_groups(self) -> View:
+        """Returns one row a group: the weighted mean over its survivors.
+
+        Each is held to the range of honest clients by itself, so that a liar spoils its own row.
+        """
+        blocks = self._blocks
+        # Written into one tensor: a large model leaves no room for the rows twice.
+        rows = torch.empty(len(blocks), self._terms.d, dtype=torch.float32)
+        for row, block in zip(rows, blocks, strict=True):
+            total = self._opened(block)
+            total *= self._terms.max_weight / block.weight
+            row.copy_(torch.from_numpy(total))
+        self._blocks = []
+        self._block_of = {}
+        weights = torch.tensor([float(block.weight) for block in blocks], dtype=torch.float64)
+        return View(rows, weights, tuple(block.survivors for block in blocks))
 
     def _view(self) -> View:
         """Returns one row: the weighted mean over all survivors of all blocks.

@@ -53,7 +53,7 @@ class Answer(NamedTuple):
     state: RoundState | None
 
 
-def invited_block(member: Member, cohort: tuple[int, ...]) -> tuple[int, ...]:
+def invited_block(member: Member, cohort: tuple[int, ...], round: int) -> tuple[int, ...]:
     """Returns the clients that this one is summed with, computed from the invited cohort.
 
     Raises:
@@ -62,7 +62,7 @@ def invited_block(member: Member, cohort: tuple[int, ...]) -> tuple[int, ...]:
     terms = member.terms
     if not terms.lists(cohort):
         raise ProtocolError("the cohort names clients that are not in the roster")
-    block = terms.block_of(member.client, cohort)
+    block = terms.block_of(member.client, cohort, round=round)
     if member.client not in block:
         raise ProtocolError("the cohort does not hold this client")
     # A smaller cohort than agreed on would hide an update among fewer others. A sum of more clients

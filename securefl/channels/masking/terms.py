@@ -13,6 +13,7 @@ from securefl.channels.masking.agreement import (
 )
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.long_integers import LongIntegers
+from securefl.channels.masking.lots import smallest_and_largest
 from securefl.channels.masking.noise import SumNoise, Sums, sized
 from securefl.channels.masking.sketches.matrix import LARGEST_SKETCH, SMALLEST_SKETCH
 from securefl.channels.masking.sketches.replies import MAX_CHOICE
@@ -57,15 +58,21 @@ def masked_terms(
         if secrets == "seeded":
             drawn = plan.stream_for(SET_UP, _NOBODY, 0).bytes(32)
             sketching = replace(sketching, known_seed=drawn)
-    smallest = plan.cohort // blocks_for(plan.cohort)
+    number = blocks_for(plan.cohort, groups)
+    smallest, largest = smallest_and_largest(plan.cohort, number)
     if smallest < plan.min_cohort:
         raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")
-    most = min(plan.cohort, MAX_BLOCK)
+    # Without groups there is room for a full block, whatever the number of blocks.
+    most = min(plan.cohort, MAX_BLOCK) if groups is None else largest
     code: FixedPoint | LongIntegers
     noise: SumNoise | None = None
     if plan.noise is not None:
         _check_noise(plan, plan.noise, clip=clip, long=long)
-        sums = _sums(plan, most, smallest=smallest, corrupt=corrupt)
+        fewest = max(threshold_for(smallest, corrupt=corrupt), plan.min_cohort)
+        # Shares are counted as in the smallest block of a full cohort. No member opens a smaller
+        # sum, whatever the set-up left, see `Agreement.fewest`.
+        honest = max(1, fewest - corrupt)
+        sums = Sums(d=plan.d, clients=most, honest=honest, number=plan.rounds * number)
         noise, code = sized(plan.noise, sums, ring=ring, rounding=rounding)
     elif long:
         code = LongIntegers(most)
@@ -86,6 +93,8 @@ def masked_terms(
         weights=plan.weights,
         config=plan.config,
         noise=noise,
+        groups=groups,
+        regroup=regroup == "each_round",
         sketching=sketching,
     )
 
@@ -117,21 +126,6 @@ def _sketching(
             f"clients in one sum, {plan.cohort} are invited"
         )
     return Sketching(size, selection.liars)
-
-
-def _sums(plan: Plan, most: int, *, smallest: int, corrupt: int) -> Sums:
-    """Returns the sums of a session, with the fewest honest survivors that one can have.
-
-    Shares are counted as in the smallest block of a full cohort. No member opens a smaller sum,
-    whatever the set-up left, see `Agreement.fewest`.
-    """
-    least = max(threshold_for(smallest, corrupt=corrupt), plan.min_cohort)
-    return Sums(
-        d=plan.d,
-        clients=most,
-        honest=max(1, least - corrupt),
-        number=plan.rounds * blocks_for(plan.cohort),
-    )
 
 
 def _check_noise(plan: Plan, shares: NoiseShares, *, clip: float, long: bool) -> None:

@@ -21,7 +21,7 @@ from securefl.channels.masking.round_secrets import pair_mask_key, self_mask_key
 from securefl.channels.masking.sketches.conflicts import WRONG_SHARES
 from securefl.channels.masking.stream import add_masks
 from securefl.channels.masking.wire import Table
-from securefl.errors import RoundAbandoned
+from securefl.errors import ProtocolError, RoundAbandoned
 
 _SEED, _MASK_KEY = 0, 1  # the place of a share in its box, and of its commitment
 
@@ -216,3 +216,24 @@ def remove_masks(
             else:
                 plus.append(mask)
     add_masks(total, plus=plus, minus=minus)
+
+
+def check_revealed(
+    shares: RevealedShares, *, survivors: Collection[int], dropped: Collection[int]
+) -> None:
+    """Checks that each share is a field element, and of the kind its client's fate allows.
+
+    A server that took both kinds of one client could open its single update.
+
+    Raises:
+        ProtocolError: a share is none, or of the other kind.
+    """
+    if not (set(shares.seeds) <= set(survivors) and set(shares.mask_keys) <= set(dropped)):
+        raise ProtocolError(
+            "seeds are revealed for survivors only, mask keys for dropped clients only"
+        )
+    try:
+        for share in (*shares.seeds.values(), *shares.mask_keys.values()):
+            shamir.value_of(share)
+    except ValueError as reason:
+        raise ProtocolError(str(reason)) from None

@@ -38,6 +38,7 @@ def of_both_levels(
         ledger_heads={client: head for client, head in heads.items() if head is not None},
         push=_mean([each.push for each in records if each.push is not None]),
         distrusted=_distrusted(records),
+        groups=tuple(group for each in records for group in each.groups),
     )
     out_of_budget = frozenset(client for each in played for client in each.out_of_budget)
     return replace(top, record=whole, out_of_budget=out_of_budget)

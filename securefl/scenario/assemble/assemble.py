@@ -221,6 +221,7 @@ def federation_of(
         server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
         ahead=ahead,
         noisy_mean=noisy_mean(scenario, parts.common_noise, stream_for(scenario)),
+        grouped=parts.facts.channel_options.get("groups") is not None,
         memory=server if isinstance(server, Remembers) else None,
     )
 

@@ -2,6 +2,7 @@
 
 from securefl.errors import ScenarioError
 from securefl.scenario.checks.clock import check_clock, check_enough
+from securefl.scenario.checks.groups import check_groups
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.simulate_table import Simulate
@@ -17,6 +18,7 @@ def check_channel(declared: Declaration, facts: Facts) -> None:
         ScenarioError: one sentence that says what to change.
     """
     _check_keys(declared, facts)
+    check_groups(facts)
     if declared.cohort is not None and declared.cohort.size > facts.clients:
         raise ScenarioError(
             f"cohort.size: {declared.cohort.size} of {facts.clients} clients cannot be invited"

@@ -37,14 +37,30 @@ def check_place(declared: Declaration, facts: Facts) -> None:
             f"{place} needs public weights, by which the noise is sized; use weights = 'declared' "
             "or 'equal'"
         )
+    _check_rule(declared, facts, place)
+    if privacy.place == "distributed":
+        _check_shares(declared, facts, of_records=of_records)
+
+
+def _check_rule(declared: Declaration, facts: Facts, place: str) -> None:
+    """Checks that the noise covers everything that the rule is applied to."""
+    grouped = facts.channel_options.get("groups") is not None
+    if grouped and facts.has_central_noise:
+        raise ScenarioError(
+            f"{place}: the noise is added to one sum, and channel.groups opens several; remove "
+            "groups, or set place = 'distributed' or 'local'"
+        )
+    # Shares make up the whole noise in each group by itself, sized for the smallest one. A client
+    # is in one group a round, so it pays for one sum, and whatever a rule makes of the sums is
+    # post-processing. A mean of clients with noise that only their sum covers is another matter.
+    if grouped:
+        return
     if facts.prefilters or not facts.rule.entry.linear:
         name = facts.prefilters[0].name if facts.prefilters else facts.rule.name
         raise ScenarioError(
             f"{place}: the noise is sized for the mean, and does not cover {name}; use "
             "defense.rule = 'mean' without prefilters, or place = 'local'"
         )
-    if privacy.place == "distributed":
-        _check_shares(declared, facts, of_records=of_records)
 
 
 def _check_shares(declared: Declaration, facts: Facts, *, of_records: bool) -> None:
@@ -118,6 +134,8 @@ def check_survivors(declared: Declaration, facts: Facts) -> None:
     simulate, fewest = declared.simulate, facts.channel.fewest
     if fewest is None or facts.invited < facts.clients:
         return  # who of a drawn cohort fails shows when it is drawn
+    if facts.channel_options.get("groups") is not None:
+        return  # a group with too few shares is lost by itself, and the others go on
     needed = fewest(facts.terms, facts.invited)
     missing = set(simulate.missing)
     silent = {(drop.round, drop.client) for drop in simulate.drop}

@@ -47,8 +47,8 @@ def _channel(declared: Declaration, facts: Facts) -> Iterator[str]:
     channel, options = declared.channel, facts.channel_options
     if channel.groups is not None:
         yield (
-            "channel.groups and channel.sketch both let a rule compare something, each in its own "
-            "way: remove one of them"
+            "channel.groups and channel.sketch are two ways to apply a rule to masked updates; "
+            "remove one of them"
         )
     if channel.sketch not in SIZES:
         yield (
@@ -159,7 +159,7 @@ def _liars(declared: Declaration, facts: Facts) -> Iterator[str]:
 
 
 def most_corrupt(facts: Facts) -> int:
-    """Returns how many clients may be corrupt where the channel chooses clients.
+    """Returns how many clients may be corrupt where a rule withstands liars behind masks.
 
     Two adversaries are meant, never both at once: clients that work together with the server, and
     clients that lie to it.

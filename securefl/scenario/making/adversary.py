@@ -11,6 +11,7 @@ from securefl.learning.protocol import Bend
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.attack import make_attack, make_bend, make_goal, make_poison
+from securefl.scenario.making.rule import over_groups, weighing_groups
 from securefl.scenario.making.selection import Guess
 
 
@@ -39,6 +40,10 @@ def adversary_of(
     corrupt = frozenset(attack.clients)
     if among is not None:
         corrupt &= frozenset(among)
+    groups = facts.channel_options.get("groups")
+    if groups is not None:
+        rule = over_groups(rule, groups)
+        weigh = None if weigh is None else weighing_groups(weigh, groups)
     # The adversary knows the rule that is in force, and plans with its f.
     is_target = facts.rule.name == facts.attack.entry.against
     rewrite = make_attack(

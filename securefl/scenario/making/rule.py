@@ -1,9 +1,10 @@
 """The rule with its pre-filters, the weights that it gives, and the server's step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from securefl.federation.values import Rule, Weigh
@@ -53,6 +54,41 @@ def make_rule(rule: Chosen[RuleEntry], prefilters: Sequence[Chosen[PrefilterEntr
         return entry.function(mixed, **parameters)
 
     return filtered
+
+
+def over_groups(rule: Rule, groups: int) -> Rule:
+    """Returns a rule over the means of groups as one over the clients' rows, for an adversary.
+
+    Rows are dealt one by one, so that the last f of them, an adversary's own, spoil f groups: the
+    deal that is worst for the defence.
+    """
+
+    def grouped(rows: Tensor, weights: Tensor) -> Tensor:
+        return rule(_means(rows, groups), _of_each(weights, groups, torch.sum))
+
+    return grouped
+
+
+def weighing_groups(weigh: Weigh, groups: int) -> Weigh:
+    """Returns a rule's weights of groups as weights of the clients' rows, dealt one by one."""
+
+    def grouped(rows: Tensor) -> Tensor:
+        weights = weigh(_means(rows, groups))
+        places = torch.arange(len(rows)) % len(weights)
+        sizes = torch.bincount(places)
+        return (weights / sizes)[places]
+
+    return grouped
+
+
+def _means(rows: Tensor, groups: int) -> Tensor:
+    """Returns the mean row of each group, (groups, d); fewer where there are fewer rows."""
+    return _of_each(rows, groups, partial(torch.mean, dim=0))
+
+
+def _of_each(rows: Tensor, groups: int, combine: Callable[[Tensor], Tensor]) -> Tensor:
+    count = min(groups, len(rows))
+    return torch.stack([combine(rows[group::count]) for group in range(count)])
 
 
 def corrupt_rows(chosen: Chosen[RuleEntry] | Chosen[PrefilterEntry]) -> int:

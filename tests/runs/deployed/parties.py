@@ -199,12 +199,12 @@ def agent_of(
     )
 
 
-def deployment(text: str, folder: Path) -> Deployment:
+def deployment(text: str, folder: Path, *, sites: int = 4) -> Deployment:
     """Returns a deployment whose sites keep their ledgers in the folder."""
     server = Ed25519PrivateKey.generate()
     cell = Cell(folder / "coordinator")
     run = cell.open()
-    keys = {site: Ed25519PrivateKey.generate() for site in range(4)}
+    keys = {site: Ed25519PrivateKey.generate() for site in range(sites)}
     public = {site: key.public_key().public_bytes_raw() for site, key in keys.items()}
     server_public = server.public_key().public_bytes_raw()
     charter = charter_of(text, run=run, server=server_public, keys=public)

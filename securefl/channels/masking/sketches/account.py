@@ -6,7 +6,6 @@ sketches disagree. This file decides which replies count.
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement
@@ -16,9 +15,8 @@ from securefl.channels.masking.replies import MaskedInput, RevealedShares
 from securefl.channels.masking.requests import Addressed, SurvivorList, UnmaskRequest
 from securefl.channels.masking.sketches.choosing import Compared, Suspects, chosen_of, summed_sketch
 from securefl.channels.masking.sketches.context import (
-    context_on,
+    Facts,
     fewest_chosen,
-    matrix_on,
     sketching_of,
     statement_on,
 )
@@ -26,7 +24,7 @@ from securefl.channels.masking.sketches.dealing import PAIR_SKETCHES, SKETCHES
 from securefl.channels.masking.sketches.dealings import Dealings
 from securefl.channels.masking.sketches.distances import Pair
 from securefl.channels.masking.sketches.inquiry import Inquiry, residues_of
-from securefl.channels.masking.sketches.matrix import Matrix, digest_of_words
+from securefl.channels.masking.sketches.matrix import digest_of_words
 from securefl.channels.masking.sketches.measuring import Measurements
 from securefl.channels.masking.sketches.replies import (
     Acceptance,
@@ -35,8 +33,6 @@ from securefl.channels.masking.sketches.replies import (
 )
 from securefl.channels.masking.sketches.requests import AcceptanceList, DealingList, UploadList
 from securefl.channels.masking.statement import statement_of
-from securefl.channels.masking.stream import add_words
-from securefl.channels.masking.unmasking import remove_masks
 from securefl.channels.protocol import Packet, Seen, Selection
 
 OPENING_STAGE = 8
@@ -72,7 +68,7 @@ class SelectingBlock(Block):
         nonce: bytes,
     ) -> None:
         super().__init__(agreement, round, members, model_hash, server_key)
-        # Clients that were named before are invited, since all terms count them, and not heard.
+        # Clients that were named before are invited and counted, and not heard.
         self.present = tuple(client for client in members if client not in suspects.named)
         self._selection = selection
         self.suspects = suspects
@@ -83,7 +79,7 @@ class SelectingBlock(Block):
         self.distances: Compared | None = None
         self._sketches: dict[int, list[int]] = {}  # holder -> share of the sum
         self.found = suspects  # with those of this round
-        self._matrix: Matrix | None = None
+        self._facts: Facts | None = None
         self._seeds: dict[int, bytes] = {}
         self._mask_keys: dict[int, RoundKey] = {}
         self._inquiry: Inquiry | None = None
@@ -103,11 +99,11 @@ class SelectingBlock(Block):
         return self._measurements
 
     @property
-    def matrix(self) -> Matrix:
-        """The matrix of the round, from stage 4 on."""
-        if self._matrix is None:
-            raise ValueError("the matrix is not known before the uploads are fixed")
-        return self._matrix
+    def facts(self) -> Facts:
+        """What the uploads fixed, from stage 4 on."""
+        if self._facts is None:
+            raise ValueError("nothing is fixed before the uploads have arrived")
+        return self._facts
 
     @property
     def inquiry(self) -> Inquiry:
@@ -194,10 +190,10 @@ class SelectingBlock(Block):
     def _take_opening(self, client: int, body: memoryview) -> None:
         size = sketching_of(self._terms).size
         sent = OpeningShares.from_bytes(body, size=size, most=len(self._members))
-        shares = RevealedShares(sent.session, sent.round, client, sent.seeds, sent.mask_keys)
-        if self._own(sent, client).sketch:
+        shares = RevealedShares(sent.session, sent.round, sent.sender, sent.seeds, sent.mask_keys)
+        self._keep_revealed(self._own(shares, client), client)
+        if sent.sketch:
             self._sketches[client] = sent.sketch
-        self._revealed[client] = self._legal(shares)
 
     def close(self, stage: int, answered: set[int]) -> None:
         """Ends a stage with the clients that answered it.
@@ -214,7 +210,7 @@ class SelectingBlock(Block):
         if self._pairs_are_dealt:
             residues = residues_of(
                 self._uploads,
-                self.matrix,
+                self.facts.matrix,
                 keys=self._keys,
                 seeds=self._seeds,
                 mask_keys=self._mask_keys,
@@ -234,20 +230,27 @@ class SelectingBlock(Block):
         elif stage == OPENING_STAGE:
             self._open()
 
+    def _secrets(self) -> tuple[dict[int, bytes], dict[int, RoundKey]]:
+        """Returns the secrets behind the masks, and keeps them in case somebody lied."""
+        self._seeds, self._mask_keys = super()._secrets()
+        return self._seeds, self._mask_keys
+
     def _fix_uploads(self) -> None:
         """Fixes U3, and with it the matrix, which nobody could know before."""
         self._sealed = {}
         size = sketching_of(self._terms).size
+        self._facts = Facts(
+            self._terms, self._round, self._nonce, self.model_hash, dict(self._digests)
+        )
         dealings = Dealings(
             self._terms,
             self._round,
             self.uploaders,
-            context_on(SKETCHES, self._terms, self._round, self._digests),
+            self.facts.context(SKETCHES),
             values=size,
             zeros=len(self._digests) - 1,
         )
         self._measurements = Measurements(dealings, self._members)
-        self._matrix = matrix_on(self._terms, self._round, self._nonce, self._digests)
 
     def _choose(self) -> None:
         """Fixes the clients of the sum. Raises RoundAbandoned: see `choosing`."""
@@ -272,20 +275,11 @@ class SelectingBlock(Block):
         sketch = summed_sketch(
             self._sketches, suspects=self.found, block=self._members, terms=self._terms
         )
-        self._seeds, self._mask_keys = self._secrets()
-        total = np.zeros(self._terms.words, dtype=self._terms.code.word)
         for client in self.survivors:
-            add_words(total, self._uploads[client])
-        remove_masks(
-            total,
-            seeds=self._seeds,
-            mask_keys=self._mask_keys,
-            keys=self._keys,
-            model_hash=self.model_hash,
-        )
-        expected = self.matrix.sketch(total)
+            self._add(self._uploads[client])
+        self._unmask()
+        expected = self.facts.matrix.sketch(self._sum)
         self.agrees = [value % 2**32 for value in sketch] == expected.tolist()
-        self._total = total
         if self.agrees:
             self._uploads = {}
             return
@@ -296,5 +290,5 @@ class SelectingBlock(Block):
             self._members,
             holders=self.uploaders,
             chosen=self.survivors,
-            context=context_on(PAIR_SKETCHES, self._terms, self._round, self._digests),
+            context=self.facts.context(PAIR_SKETCHES),
         )

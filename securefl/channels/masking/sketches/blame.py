@@ -12,16 +12,18 @@ such a round: two sums differ by updates of single clients.
 The server removes from y_i the self mask and the masks with clients outside S, which stage 8
 opened. A times what is left must equal b_i modulo 2^32, and the combination of each pair must be 0.
 
-**Somebody always fails.** If nobody did, then t_ij = t_ji, and the sum of all b_i would be the sum
-of all s_i. Modulo 2^32 it would also be A times the sum of the uploads without their masks, which
-is the opened sum. So the check would not have failed. A b_i is held to a range, since sums of
-larger ones wrap around in the field, which would change them modulo 2^32.
+**Somebody always fails.** If nobody did, then t_ij = t_ji for all pairs, and the b_i would add up
+to the sum of all s_i. Modulo 2^32 they would also add up to A times the opened sum. So the check
+would not have failed. Each b_i is held to a range, because larger ones wrap around in the field,
+which changes their sum modulo 2^32. One rho for all pairs suffices: liars fix their dealings before
+it is drawn, and a difference stays unseen with probability 2^-127.
 
-**What opens of honest clients.** Combinations of honest pairs are 0. Modulo 2^32 the server can
-compute b_i itself. The multiples of 2^32 in b_i would show something of s_i, so both ends of a
-pair add the same random multiple of 2^32 to t_ij, from the stream of their pair mask. The server
-learns that b_i was in the range, and the sum of all b_i, which stage 8 opened. The distance from
-that is at most clients^2 sketch / 2^80.
+**What opens of honest clients.** The combination of two honest clients is 0. Modulo 2^32 the server
+can compute b_i itself. The multiples of 2^32 in b_i would show something of s_i: among three
+clients, the sign of a coordinate in 17 of 24 cases. So both ends of a pair add the same random
+multiple of 2^32 to t_ij. They read it from a part of their mask's stream that no mask uses. Then
+the b_i show no more than their sum, which stage 8 opened, up to a statistical distance of
+n^2 k / 2^80 for n clients.
 
 **Never open a pair key to settle a dispute.** A server that claims disputes between one client and
 all others, one by one, would get all masks of that client, and with them its update.

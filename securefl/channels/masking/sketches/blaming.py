@@ -12,21 +12,21 @@ from itertools import combinations
 from securefl.channels.masking.sketches.blame import opened_shares, partners
 from securefl.channels.masking.sketches.context import (
     SEALED_PAIR_SKETCHES,
-    matrix_on,
+    Facts,
     points_of,
     sketching_of,
 )
 from securefl.channels.masking.sketches.dealing import deal
-from securefl.channels.masking.sketches.matrix import Matrix
-from securefl.channels.masking.sketches.replies import BlameShares, bits_of
-from securefl.channels.masking.sketches.requests import BlameRequest, Challenge
-from securefl.channels.masking.sketches.state import BLAMED, SketchState
-from securefl.channels.masking.sketches.steps import (
+from securefl.channels.masking.sketches.handling import (
     accepted_shares,
     check_own,
     reader_of,
     sealed,
 )
+from securefl.channels.masking.sketches.matrix import Matrix
+from securefl.channels.masking.sketches.replies import BlameShares, bits_of
+from securefl.channels.masking.sketches.requests import BlameRequest, Challenge
+from securefl.channels.masking.sketches.state import BLAMED, SketchState
 from securefl.channels.masking.stages import Answer, Member
 from securefl.errors import ProtocolError
 
@@ -41,8 +41,9 @@ def deal_pairs(
     if member.client not in state.survivors:
         raise ProtocolError("this client was not chosen, and has no part in the sum")
     keys = {other: state.pair_keys[other] for other in partners(member.client, state.survivors)}
+    facts = Facts(member.terms, state.round, state.nonce, state.model_hash, state.digests)
     dealing = deal(
-        sketches_of(matrix_on(member.terms, state.round, state.nonce, state.digests), keys),
+        sketches_of(facts.matrix, keys),
         zeros=0,
         degree=member.terms.corrupt,
         points=points_of(state.block, state.uploaders),

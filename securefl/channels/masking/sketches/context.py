@@ -1,6 +1,8 @@
 """The facts of a round with sketches that every client computes for itself, and their digests."""
 
 import hashlib
+from dataclasses import dataclass
+from functools import cached_property
 
 from securefl.channels.masking.agreement import Agreement, Sketching
 from securefl.channels.masking.sketches.dealing import context_of
@@ -9,6 +11,7 @@ from securefl.channels.masking.wire import ID, Table, pack_table
 
 _UPLOADS = b"securefl masking 1, list of uploads"
 _DEALINGS = b"securefl masking 1, all dealings"
+_FACTS = b"securefl masking 1, facts of dealings"
 _KNOWN = b"securefl masking 1, matrix of a simulation"
 _STATEMENT = b"securefl masking 1, statement on chosen clients"
 
@@ -34,26 +37,49 @@ def digest_of_uploads(digests: Table) -> bytes:
     return hashlib.sha256(_UPLOADS + pack_table(digests)).digest()
 
 
-def context_on(label: bytes, terms: Agreement, round: int, digests: Table) -> bytes:
-    """Returns the digest of what dealings under a label are about, see `dealing.context_of`."""
-    uploads = digest_of_uploads(digests)
-    return context_of(label, session=terms.session, round=round, uploads=uploads)
+@dataclass(frozen=True)
+class Facts:
+    """What is fixed once the uploads have arrived, and what dealings are about.
 
+    It holds everything about which a server could tell dealers different stories. The distance of a
+    sketch to one under another matrix, or to that of an update that a chosen model makes zero,
+    would show the norm of an update.
 
-def matrix_on(terms: Agreement, round: int, nonce: bytes, digests: Table) -> Matrix:
-    """Returns the matrix of a round, which nobody knew before all uploads were fixed."""
-    sketching = sketching_of(terms)
-    if sketching.known_seed:
-        seed = hashlib.sha256(_KNOWN + sketching.known_seed + ID.pack(round)).digest()
-    else:
-        seed = seed_of(
-            terms=terms.digest,
-            session=terms.session,
-            round=round,
-            nonce=nonce,
-            uploads=digest_of_uploads(digests),
-        )
-    return Matrix(seed, size=sketching.size, d=terms.words)
+    Args:
+        terms: of the session.
+        round: its number.
+        nonce: of the server, which it had promised before.
+        model_hash: names the model that was trained on.
+        digests: client -> digest of its masked words.
+    """
+
+    terms: Agreement
+    round: int
+    nonce: bytes
+    model_hash: bytes
+    digests: Table
+
+    def context(self, label: bytes) -> bytes:
+        """Returns the digest of what dealings under a label are about, see `dealing.context_of`."""
+        uploads = digest_of_uploads(self.digests)
+        facts = hashlib.sha256(_FACTS + self.nonce + self.model_hash + uploads).digest()
+        return context_of(label, session=self.terms.session, round=self.round, uploads=facts)
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The matrix of the round, which nobody knew before all uploads were fixed."""
+        sketching = sketching_of(self.terms)
+        if sketching.known_seed:
+            seed = hashlib.sha256(_KNOWN + sketching.known_seed + ID.pack(self.round)).digest()
+        else:
+            seed = seed_of(
+                terms=self.terms.digest,
+                session=self.terms.session,
+                round=self.round,
+                nonce=self.nonce,
+                uploads=digest_of_uploads(self.digests),
+            )
+        return Matrix(seed, size=sketching.size, d=self.terms.words)
 
 
 def digest_of_dealings(signed: Table) -> bytes:

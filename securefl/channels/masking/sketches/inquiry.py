@@ -112,24 +112,49 @@ class Inquiry:
             residues: chosen client -> the sketch, modulo 2^32, that its upload speaks for.
             suspects: found so far; their answers do not count.
         """
-        answers = {
-            client: answer
-            for client, answer in self._answers.items()
-            if client not in suspects.clients
-        }
-        blame = judged(
-            answers,
+        return verdict_on(
+            self._answers,
             residues,
-            points=points_of(self._block, tuple(answers)),
-            dealt=self.dealers,
-            degree=self._terms.corrupt,
-            f=suspects.liars,
+            suspects,
+            block=self._block,
+            dealers=self.dealers,
+            terms=self._terms,
         )
-        return RoundAbandoned(
-            f"the sum disagrees with the sketches of its clients; {_described(blame)}",
-            named=blame.named,
-            paired=blame.pairs,
-        )
+
+
+def verdict_on(
+    answers: Mapping[int, Opened],
+    residues: Mapping[int, NDArray[Any]],
+    suspects: Suspects,
+    *,
+    block: tuple[int, ...],
+    dealers: tuple[int, ...],
+    terms: Agreement,
+) -> RoundAbandoned:
+    """Returns the end of a round whose sum disagrees with the sketches.
+
+    Args:
+        answers: holder -> its shares.
+        residues: chosen client -> the sketch, modulo 2^32, that its upload speaks for.
+        suspects: found so far; their answers do not count.
+        block: the invited clients.
+        dealers: chosen clients that dealt the sketches of their pair masks.
+        terms: of the session.
+    """
+    heard = {client: answer for client, answer in answers.items() if client not in suspects.clients}
+    blame = judged(
+        heard,
+        residues,
+        points=points_of(block, tuple(heard)),
+        dealt=dealers,
+        degree=terms.corrupt,
+        f=suspects.liars,
+    )
+    return RoundAbandoned(
+        f"the sum disagrees with the sketches of its clients; {_described(blame)}",
+        named=blame.named,
+        paired=blame.pairs,
+    )
 
 
 def residues_of(

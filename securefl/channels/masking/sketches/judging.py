@@ -32,8 +32,8 @@ class Blame(NamedTuple):
     """The clients that take no further part, and the pairs of which one client lied.
 
     Attributes:
-        named: client -> the reason, one of those in `conflicts`.
-        pairs: no client of them is named, or in two of them.
+        named: client -> the reason, a constant of `conflicts`.
+        pairs: ascending; no client is in two pairs, or named as well.
     """
 
     named: Mapping[int, str]
@@ -67,8 +67,8 @@ def expected_residue(
 def least_answers(*, degree: int, f: int) -> int:
     """Returns how many holders must answer stage 10, so that anybody can be judged.
 
-    Of the holders, 2 degree + 2 f + 1 or more answer, but for liars. With fewer answers than this,
-    more honest clients are away than the session has room for.
+    A session has room for so many honest clients away that 2 degree + 2 f + 1 holders are left, of
+    which f liars may be silent. With fewer answers, more honest clients are away.
     """
     return 2 * degree + f + 1
 
@@ -84,8 +84,8 @@ def judged(
 ) -> Blame:
     """Returns who is named, and who is in a pair of which one lied.
 
-    Guarantees, if at most f clients lie, and 2 degree + 2 f + 1 holders or more answer, but for
-    liars:
+    Guarantees, if at most f holders lie, and at least 2 degree + 2 f + 1 holders either lie or
+    answer:
         - No honest client that dealt in stage 9 is named, and no pair is made of two honest ones.
           With degree >= f this holds however many are away.
         - If the check of the sum failed, and no honest client of S was silent, at least one liar is

@@ -41,7 +41,9 @@ class LyingClient(SketchingClient):
     def _pair_sketches(self, matrix: Matrix, keys: Mapping[int, bytes]) -> Sequence[int]:
         """Returns the sketches of this client's pair masks, one of them with the difference."""
         values = list(super()._pair_sketches(matrix, keys))
-        victim = self._victim(sorted(keys)) if self._lie.hide else None
+        victim = None
+        if self._lie.hide:
+            victim = victim_of(self._member.client, sorted(keys), liars=self._liars)
         if victim is None:
             return values
         start = sorted(keys).index(victim) * len(self._difference)
@@ -51,9 +53,11 @@ class LyingClient(SketchingClient):
             values[place] += sign * missing
         return values
 
-    def _victim(self, partners: Sequence[int]) -> int | None:
-        """Returns the honest client to hide behind, another one for each liar while there are."""
-        honest = [partner for partner in partners if partner not in self._liars]
-        if not honest:
-            return None
-        return honest[self._liars.index(self._member.client) % len(honest)]
+
+def victim_of(client: int, partners: Sequence[int], *, liars: Collection[int]) -> int | None:
+    """Returns the honest client to hide behind, another one for each liar while there are."""
+    together = sorted({*liars, client})
+    honest = [partner for partner in partners if partner not in together]
+    if not honest:
+        return None
+    return honest[together.index(client) % len(honest)]

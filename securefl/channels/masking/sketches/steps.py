@@ -20,10 +20,9 @@ from securefl.channels.masking.requests import SurvivorList, UnmaskRequest
 from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.sketches.context import (
     SEALED_SKETCHES,
-    context_on,
+    Facts,
     digest_of_dealings,
     fewest_chosen,
-    matrix_on,
     points_of,
     promise_of,
     sketching_of,
@@ -32,23 +31,24 @@ from securefl.channels.masking.sketches.context import (
 from securefl.channels.masking.sketches.dealing import (
     PAIR_SKETCHES,
     SKETCHES,
-    Dealing,
     Shares,
-    check_dealing,
 )
 from securefl.channels.masking.sketches.dealing import (
     deal as dealing_of,
 )
 from securefl.channels.masking.sketches.distances import pair_values
 from securefl.channels.masking.sketches.field import P
+from securefl.channels.masking.sketches.handling import (
+    accepted_shares,
+    check_own,
+    reader_of,
+    sealed,
+)
 from securefl.channels.masking.sketches.matrix import Matrix
-from securefl.channels.masking.sketches.reading import SketchReader
 from securefl.channels.masking.sketches.replies import (
     Acceptance,
     DistanceShares,
     OpeningShares,
-    PublicDealing,
-    SealedDealing,
     bits_of,
 )
 from securefl.channels.masking.sketches.requests import AcceptanceList, DealingList, UploadList
@@ -76,16 +76,16 @@ def deal(member: Member, request: UploadList, state: SketchState, sketch_of: Ske
         raise ProtocolError("the nonce is not the one that was promised")
     check_clients(member, tuple(request.digests), block=state.block, within=state.sharing)
     round, digests = state.round, request.digests
-    matrix = matrix_on(terms, round, request.nonce, digests)
+    facts = Facts(terms, round, request.nonce, state.model_hash, digests)
     after = replace(
         state,
         stage=DEALT,
         nonce=request.nonce,
         digests=digests,
-        context=context_on(SKETCHES, terms, round, digests),
-        pair_context=context_on(PAIR_SKETCHES, terms, round, digests),
+        context=facts.context(SKETCHES),
+        pair_context=facts.context(PAIR_SKETCHES),
     )
-    sketch = sketch_of(matrix, _words_of(state))
+    sketch = sketch_of(facts.matrix, _words_of(state))
     dealing = dealing_of(
         sketch,
         zeros=len(after.uploaders) - 1,
@@ -221,66 +221,6 @@ def _share_of_sum(state: SketchState) -> list[int]:
     return [sum(column) % P for column in columns]
 
 
-def sealed(
-    member: Member, state: SketchState, dealing: Dealing, *, context: bytes, label: bytes
-) -> tuple[bytes, bytes]:
-    """Returns a dealing as its dealer sends it, and its signed public part."""
-    head = (member.terms.session, state.round, member.client)
-    public = member.signed(PublicDealing(*head, context, dealing.proof, dealing.table).to_bytes())
-    boxes = state.secrets.seal(state.own, state.peers, dealing.shares, label=label)
-    return member.signed(SealedDealing(*head, public, boxes).to_bytes()), public
-
-
-def accepted_shares(
-    member: Member,
-    state: SketchState,
-    dealings: Mapping[int, PublicDealing],
-    contents: Mapping[int, bytes],
-    *,
-    values: int,
-    zeros: int,
-) -> dict[int, Shares]:
-    """Returns dealer -> this client's shares, of the dealings that fit; the others are left out."""
-    point = state.block.index(member.client) + 1
-    accepted: dict[int, Shares] = {}
-    for dealer, dealing in dealings.items():
-        shares = check_dealing(
-            contents.get(dealer, b""),
-            holder=member.client,
-            point=point,
-            sender=dealer,
-            context=dealing.context,
-            table=dealing.table,
-            proof=dealing.proof,
-            values=values,
-            zeros=zeros,
-            degree=member.terms.corrupt,
-        )
-        if shares is not None:
-            accepted[dealer] = shares
-    return accepted
-
-
-def check_own(
-    member: Member,
-    dealings: Mapping[int, bytes],
-    boxes: Mapping[int, bytes],
-    public: bytes | None,
-) -> None:
-    """Raises ProtocolError unless a client's own dealing is there, if any, and a box of each other.
-
-    Args:
-        member: the client.
-        dealings: dealer -> its signed dealing.
-        boxes: dealer -> the box for this client.
-        public: this client's own signed dealing; None if it dealt none.
-    """
-    if dealings.get(member.client) != public:
-        raise ProtocolError("the dealings do not hold this client's own")
-    if set(boxes) != set(dealings) - {member.client}:
-        raise ProtocolError("there is not one box for each dealing of another client")
-
-
 def _weights_of(member: Member) -> Mapping[int, int]:
     if member.terms.weights is None:
         raise ValueError("distances need public weights")
@@ -291,10 +231,3 @@ def _words_of(state: SketchState) -> NDArray[Any]:
     if state.words is None:
         raise ProtocolError("this client has dealt its sketch already")
     return state.words
-
-
-def reader_of(member: Member) -> SketchReader:
-    """Returns the reader of a client. Raises ValueError: it reads no such rounds."""
-    if not isinstance(member.reader, SketchReader):
-        raise ValueError("this client reads no requests of rounds with sketches")
-    return member.reader

@@ -39,7 +39,7 @@ def test_a_client_is_named_by_more_than_f_others_and_not_by_f(
     assert found == conflicts(named, [] if named else [(0, 7)], 1)
 
 
-def test_a_contradiction_counts_once_however_often_it_is_told() -> None:
+def test_a_contradiction_counts_once_however_often_it_is_listed() -> None:
     assert settled([(0, 1), (1, 0), (0, 1)], f=1) == conflicts(set(), [(0, 1)], 0)
 
 

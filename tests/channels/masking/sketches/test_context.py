@@ -1,18 +1,18 @@
 """The facts of a round that every client computes for itself."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
 
 from securefl.channels.masking.agreement import Sketching
 from securefl.channels.masking.sketches.context import (
-    context_on,
+    Facts,
     digest_of_dealings,
     digest_of_uploads,
     fewest_answers,
     fewest_chosen,
-    matrix_on,
     points_of,
     promise_of,
     sketching_of,
@@ -51,9 +51,14 @@ def test_the_matrix_hangs_on_every_upload_on_the_nonce_on_the_round_and_on_the_t
     terms = sketch_terms(6)
     words = np.arange(3, dtype=np.uint32) + 2**31
 
-    def sketch(**changes):  # type: ignore[no-untyped-def]
-        facts = {"terms": terms, "round": 2, "nonce": NONCE, "digests": DIGESTS} | changes
-        return tuple(matrix_on(**facts).sketch(words))
+    def sketch(**changes: Any) -> tuple[int, ...]:
+        facts: dict[str, Any] = {
+            "round": 2,
+            "nonce": NONCE,
+            "digests": DIGESTS,
+            "terms": terms,
+        } | changes
+        return tuple(Facts(**facts, model_hash=b"h" * 32).matrix.sketch(words))
 
     sketches = [
         sketch(),
@@ -75,8 +80,8 @@ def test_in_a_simulation_that_can_be_repeated_the_matrix_depends_on_seed_and_rou
     terms = sketch_terms(6, sketching=Sketching(16, 1, b"s"))
     other = sketch_terms(6, sketching=Sketching(16, 1, b"t"), session=bytes(16))
 
-    def sketch(terms, round, nonce, digests):  # type: ignore[no-untyped-def]
-        return tuple(matrix_on(terms, round, nonce, digests).sketch(words))
+    def sketch(terms: Any, round: int, nonce: bytes, digests: Any) -> tuple[int, ...]:
+        return tuple(Facts(terms, round, nonce, b"h" * 32, digests).matrix.sketch(words))
 
     first = sketch(terms, 2, NONCE, DIGESTS)
     assert sketch(terms, 2, bytes(32), {}) == first
@@ -84,14 +89,25 @@ def test_in_a_simulation_that_can_be_repeated_the_matrix_depends_on_seed_and_rou
     assert sketch(other, 2, NONCE, DIGESTS) != first
 
 
-def test_contexts_differ_by_purpose_session_round_and_uploads() -> None:
-    terms = sketch_terms(6)
+def test_contexts_differ_by_everything_that_dealers_could_be_told_differently() -> None:
+    def context(label: bytes = SKETCHES, **changes: Any) -> bytes:
+        facts: dict[str, Any] = {
+            "terms": sketch_terms(6),
+            "round": 2,
+            "nonce": NONCE,
+            "model_hash": b"h" * 32,
+            "digests": DIGESTS,
+        }
+        return Facts(**facts | changes).context(label)
+
     contexts = [
-        context_on(SKETCHES, terms, 2, DIGESTS),
-        context_on(PAIR_SKETCHES, terms, 2, DIGESTS),
-        context_on(SKETCHES, sketch_terms(6, session=bytes(16)), 2, DIGESTS),
-        context_on(SKETCHES, terms, 3, DIGESTS),
-        context_on(SKETCHES, terms, 2, {**DIGESTS, 4: b"c" * 32}),
+        context(),
+        context(label=PAIR_SKETCHES),
+        context(terms=sketch_terms(6, session=bytes(16))),
+        context(round=3),
+        context(nonce=b"m" * 32),
+        context(model_hash=b"i" * 32),
+        context(digests={**DIGESTS, 4: b"c" * 32}),
     ]
     assert len(set(contexts)) == len(contexts)
 

@@ -300,7 +300,7 @@ def test_no_honest_client_is_named_however_many_are_away() -> None:
 def test_liars_that_never_stop_lose_at_most_as_many_rounds_as_they_are() -> None:
     c, f, n = 2, 3, 12
     most_lost = 0
-    for seed in range(40):
+    for seed in range(25):
         rng = random.Random(seed)
         liars = set(rng.sample(range(n), k=f))
         named: dict[int, str] = {}

@@ -5,6 +5,7 @@ Next to `test_sketching`, which plays a server that breaks the protocol.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, combinations_with_replacement
 from typing import Any
 
@@ -50,7 +51,7 @@ STAGES = 8
 def exact_squares(session: SketchSession, clients: tuple[int, ...]) -> dict[tuple[int, int], int]:
     """Returns the squared distances of the weighted sketches, computed in the clear."""
     terms = session.terms
-    matrix = session.server._account.matrix
+    matrix = session.server._account.facts.matrix
     assert terms.weights is not None
     sketches = {
         client: np.array(
@@ -280,6 +281,19 @@ def test_wrong_shares_of_seeds_and_keys_from_f_clients_change_nothing() -> None:
         assert view.named == {}
 
 
+def test_illegal_shares_in_the_opening_stage_count_for_nothing() -> None:
+    session = nine().begin(0).until(8)
+    message = session.answers()[0]
+
+    def of_a_chosen_client(body: bytes) -> OpeningShares:
+        shares = OpeningShares.from_bytes(body, size=16, most=9)
+        return replace(shares, seeds={}, mask_keys={3: bytes(33)})
+
+    assert not session.server.absorb(0, resigned(0, message, session.terms, of_a_chosen_client))
+    assert session.server._account._sketches == {}
+    assert session.server.absorb(0, message)
+
+
 def rejecting(*places: int) -> Callable[[int, bytes], Acceptance]:
     def rejected(client: int, body: bytes) -> Acceptance:
         return replace(Acceptance.from_bytes(body), rejected=bits_of(set(places) - {client}))
@@ -376,16 +390,26 @@ def test_a_dealing_without_a_box_for_everybody_is_dropped() -> None:
     assert session.server.absorb(0, message)
 
 
+def test_acceptances_of_other_dealings_are_dropped_and_the_round_goes_on() -> None:
+    def of_others(client: int, body: bytes) -> Acceptance:
+        return replace(Acceptance.from_bytes(body), digest=bytes(32))
+
+    session = nine()
+    view = session.play(0, change=by_liars(session, 5, of_others))
+    assert view.clients == tuple(range(9))
+    assert view.named == {}
+
+
+def _rejecting(bits: int, body: bytes) -> Acceptance:
+    return replace(Acceptance.from_bytes(body), rejected=bits)
+
+
 def test_who_rejects_its_own_dealing_or_a_place_outside_the_block_is_dropped() -> None:
     session = nine().begin(0).until(5)
     message = session.answers()[3]
     for bits in (1 << 3, 1 << 9):
-        wrong = resigned(
-            3,
-            message,
-            session.terms,
-            lambda b, r=bits: replace(Acceptance.from_bytes(b), rejected=r),
-        )
+        change = partial(_rejecting, bits)
+        wrong = resigned(3, message, session.terms, change)
         assert not session.server.absorb(3, wrong)
     assert session.server.absorb(3, message)
 

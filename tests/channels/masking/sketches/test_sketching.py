@@ -18,7 +18,11 @@ from securefl.channels.masking.requests import (
     SurvivorList,
     UnmaskRequest,
 )
-from securefl.channels.masking.sketches.context import SEALED_PAIR_SKETCHES, SEALED_SKETCHES
+from securefl.channels.masking.sketches.context import (
+    SEALED_PAIR_SKETCHES,
+    SEALED_SKETCHES,
+    promise_of,
+)
 from securefl.channels.masking.sketches.replies import (
     OpeningShares,
 )
@@ -412,6 +416,42 @@ def test_clients_with_different_lists_of_uploads_never_accept_each_others_dealin
     with pytest.raises(ProtocolError, match="about other uploads"):
         ask(session, DealingList(SESSION, 0, 0, dealings, boxes))
     assert is_erased(session)
+
+
+@pytest.mark.parametrize("story", ["nonce", "model"])
+def test_sketches_under_another_matrix_or_of_another_model_are_never_compared(story: str) -> None:
+    # Distances to them would show norms: |A u - B v|^2 is about |A u|^2 + |B v|^2, and an update of
+    # a model that makes it zero leaves the norm of the other one.
+    session = session_before(1)
+    promised = request_of(session)
+    other = replace(promised, promise=promise_of(bytes(32))) if story == "nonce" else promised
+    for client in range(N):
+        answer = ask(session, promised if client else other, client)
+        assert session.server.absorb(client, answer)
+    session.server.close_stage()
+    session.stage()
+    for client in range(N):
+        delivery = request_of(session, client)
+        if client == 0 and story == "model":
+            delivery = replace(delivery, model_hash=b"m" * 32)
+            session.updates[0] = replace(session.updates[0], model_hash=b"m" * 32)
+        assert session.server.absorb(client, ask(session, delivery, client))
+    session.server.close_stage()
+    request = request_of(session)
+    if story == "nonce":
+        request = replace(request, nonce=bytes(32))
+    dealt = {0: ask(session, request)}
+    dealt |= {client: ask(session, request_of(session, client), client) for client in (1, 2, 3)}
+    parsed = {
+        client: parsed_dealing(bytes(reply)[:-SIGNATURE_BYTES], session.terms, holders=N)
+        for client, reply in dealt.items()
+    }
+    for client in (0, 1):
+        dealings = {dealer: dealing.signed for dealer, dealing in parsed.items()}
+        boxes = {d: dealing.boxes[client] for d, dealing in parsed.items() if d != client}
+        with pytest.raises(ProtocolError, match="about other uploads"):
+            ask(session, DealingList(SESSION, 0, client, dealings, boxes), client)
+        assert is_erased(session, client)
 
 
 def test_clients_that_saw_different_dealings_multiply_no_shares() -> None:
