@@ -78,7 +78,7 @@ def test_a_rule_that_chooses_no_set_of_clients_by_distances_is_refused(
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (("channel.groups=2",), "channel.groups and channel.sketch both let a rule compare"),
+        (("channel.groups=2",), "channel.groups and channel.sketch are two ways to apply a"),
         (("channel.sketch=15",), "channel.sketch must be 16 to 1024 numbers, got 15"),
         (("channel.sketch=1025",), "channel.sketch must be 16 to 1024 numbers, got 1025"),
         (("channel.ring=64",), "channel.ring = 64: sketches add up words of 32 bits; use"),
@@ -149,7 +149,8 @@ def test_a_rule_that_chooses_no_set_of_clients_by_distances_is_refused(
         (("simulate.lie=[]",), "simulate.lie"),
         (
             ('attack={ name = "sign_flip", clients = [0, 1, 2] }',),
-            "attack.clients: 3 clients are corrupt, and channel.corrupt and f of dnc allow 2",
+            "attack.clients: 3 clients are corrupt, channel.corrupt declares 2, and f of "
+            "defense.rule is 2; raise one of them",
         ),
         (
             (
@@ -218,7 +219,9 @@ def test_more_may_attack_than_work_with_the_server_or_the_other_way_round() -> N
     clients = 'attack={ name = "sign_flip", scale = 5.0, clients = [0, 1] }'
     assert ten("channel.corrupt=1", clients).attack is not None
     assert ten("defense.rule.f=1", clients).attack is not None
-    assert "allow 1" in refused("channel.corrupt=1", "defense.rule.f=1", clients)
+    assert "f of defense.rule is 1; raise one of them" in refused(
+        "channel.corrupt=1", "defense.rule.f=1", clients
+    )
 
 
 def test_the_lies_of_a_scenario_reach_the_channel() -> None:

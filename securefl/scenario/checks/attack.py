@@ -9,14 +9,13 @@ from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.checks.parameters import check_parameters, tried
-from securefl.scenario.checks.sketch import most_corrupt
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import AttackEntry
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.adversary import adversary_of, bend_of
 from securefl.scenario.making.attack import make_poison
-from securefl.scenario.making.rule import weights_of
+from securefl.scenario.making.rule import corrupt_rows, weights_of
 from securefl.scenario.regions import regions_of
 from securefl.scenario.tables import Attack
 
@@ -57,16 +56,14 @@ def _check_clients(attack: Attack, facts: Facts, meetings: tuple[Facts, ...]) ->
     # A channel that hides updates from so many corrupt clients hides them from no more.
     together = max(len(_corrupt(attack, meeting)) for meeting in meetings)
     expected = facts.channel_options.get("corrupt", together)
-    if facts.selects or facts.channel_options.get("groups") is not None:
-        if together > most_corrupt(facts):
-            raise ScenarioError(
-                f"attack.clients: {together} clients are corrupt, and channel.corrupt and f of "
-                f"{facts.rule.name} allow {most_corrupt(facts)}; raise one of them"
-            )
-    elif together > expected:
+    # Liars that a rule withstands need not work with the server.
+    goes_by_rule = facts.selects or facts.channel_options.get("groups") is not None
+    f = corrupt_rows(facts.rule) if goes_by_rule else 0
+    if together > max(expected, f):
+        way_out = f", and f of defense.rule is {f}; raise one of them" if f else "; raise it"
         raise ScenarioError(
             f"attack.clients: {together} clients are corrupt, "
-            f"channel.corrupt declares {expected}; raise it"
+            f"channel.corrupt declares {expected}{way_out}"
         )
     if corrupt == facts.clients:
         raise ScenarioError(

@@ -47,8 +47,8 @@ def _channel(declared: Declaration, facts: Facts) -> Iterator[str]:
     channel, options = declared.channel, facts.channel_options
     if channel.groups is not None:
         yield (
-            "channel.groups and channel.sketch both let a rule compare something, each in its own "
-            "way: remove one of them"
+            "channel.groups and channel.sketch are two ways to apply a rule to masked updates; "
+            "remove one of them"
         )
     if channel.sketch not in SIZES:
         yield (
