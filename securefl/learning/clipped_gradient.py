@@ -14,6 +14,7 @@ from torch import Tensor
 from securefl import vector
 from securefl.data.task import Examples
 from securefl.learning.clipping.arithmetic import clip_factors
+from securefl.learning.clipping.exact_layers import make_exact, usual_linears
 from securefl.learning.device import full_precision
 from securefl.learning.dp_models import check_model
 from securefl.learning.dp_sgd import DpSgd
@@ -27,7 +28,7 @@ from securefl.privacy.events import PrivacyEvent
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import StreamFor
 
-PHYSICAL_BATCH = 256  # records at once, unless the scenario says how many
+PHYSICAL_BATCH = 64  # rows at once, unless the scenario says how many
 
 
 class GradientSums(Protocol):
@@ -75,6 +76,9 @@ class ModelSums:
             - One record, whatever its content, adds at most the clip: norms are float64 and no
               lower than those of what is added up; a gradient that is not finite counts as zero.
               Sums over physical batches are float32, with their rounding; the rest is float64.
+            - No record has a part in the gradient of another one, up to the rounding of the model's
+              own pass forwards and backwards: see "What rounding leaves open" in
+              docs/privacy-units.md. `HeadSums` has no such exception.
         """
         if isinstance(records, Rows):
             raise TypeError("rows are for a linear layer on fixed features")
@@ -86,8 +90,12 @@ class ModelSums:
         for part in torch.split(indices, self._size):
             if len(part) == 0:
                 continue
-            gradients = machine.gradients(records, part)
+            # Always as many rows: a library rounds the last rows of a batch, and batches of another
+            # size, in another way. The last record fills the batch up, and is added once.
+            rows = torch.cat([part, part[-1:].expand(self._size - len(part))])
+            gradients = machine.gradients(records, rows)
             factors = clip_factors(gradients.norms(), clip)
+            factors[len(part) :] = 0.0
             total += machine.flat_sum(gradients, factors).cpu().double()
         return total
 
@@ -203,4 +211,6 @@ def sums_of(local: LocalTraining) -> GradientSums:
     check_model(model)
     for pool in usual_pools(model):
         make_fast(pool)
+    for layer in usual_linears(model):
+        make_exact(layer)
     return ModelSums(DpSgd(model, local.task, lr=local.lr, options=local.options))
