@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.learning.clipped_gradient import ModelSums, sums_of
+from securefl.learning.clipping.arithmetic import clip_factors
 from securefl.learning.clipping.exact_layers import make_exact, usual_linears
 from securefl.learning.clipping.layers import of_layer
 from securefl.learning.clipping.recorder import BatchGradients
+from securefl.learning.dp_sgd import DpSgdTrainer, dp_sgd_trainers
 from securefl.learning.models.images import cnn
-from securefl.learning.models.linear import mlp
+from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.plan import DpPlan
 from tests.learning.test_clipped_gradient import some_examples, training
 from tests.learning.test_head_sums import cancelling
 
@@ -150,3 +153,43 @@ def test_physical_batches_have_one_size_and_what_fills_them_up_adds_nothing(
     ]
     assert sizes == [64, 64, *[64] * 7]
     torch.testing.assert_close(whole, sum(parts), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["logistic", "mlp", "cnn"])
+def test_a_lying_servers_model_turns_no_gradient_around_when_a_record_is_removed(name: str) -> None:
+    """Its logits, or the gates of its hidden units, are nothing but rounding errors.
+
+    With the library's products the sum of a batch moved by up to 6 clips.
+    """
+    task = Task(features=15, classes=2)
+    if name == "cnn":
+        task = Task(features=64, classes=2, image=(1, 8, 8))
+    drawing = torch.Generator().manual_seed(1)
+    models = {
+        "logistic": lambda: logistic(task, generator=drawing),
+        "mlp": lambda: mlp(task, hidden=(WIDTH,), generator=drawing),
+        "cnn": lambda: cnn(task, channels=(3, 5), generator=drawing),
+    }
+    model = models[name]()
+    plans: dict[int, DpPlan] = {0: DpPlan(31, 31, 1, 0.5, 0.0)}
+    local = training(task, {0: some_examples(task, 31)}, plans, model=model)
+    trainer = dp_sgd_trainers(local)[0]
+    assert isinstance(trainer, DpSgdTrainer)
+    machine, examples = trainer._machine, local.examples[0]
+    farthest = 0.0
+    for attempt in range(20):
+        weights = vector.to_vector(model)
+        if name == "mlp":
+            rows = examples.features[1:][torch.arange(14) - attempt]
+            weights[: WIDTH * 16] = cancelling(rows, WIDTH, seed=attempt)
+        else:
+            before = nn.Sequential(*list(model)[:-1]) if name == "cnn" else nn.Identity()
+            rows = before(task.inputs(examples.features)).detach()[-(attempt % 4 + 1) :]
+            weights[-rows.shape[1] - 1 :] = cancelling(rows, 1, seed=attempt)
+        vector.load_vector(machine.module, weights)
+        sums = []
+        for chosen in (torch.arange(31), torch.arange(1, 31)):
+            gradients = machine.gradients(examples, chosen)
+            sums.append(machine.flat_sum(gradients, clip_factors(gradients.norms(), 0.5)))
+        farthest = max(farthest, float((sums[0] - sums[1]).norm()))
+    assert 0.4 < farthest <= 0.5 * (1 + 1e-5)
