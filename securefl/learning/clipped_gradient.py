@@ -21,7 +21,7 @@ from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.head_sums import HeadSums, Rows, linear_head
 from securefl.learning.modes import training_mode
 from securefl.learning.options import random_layers
-from securefl.learning.plan import LocalTraining, OnStep, SumPlan, unseen
+from securefl.learning.plan import ROUNDED, LocalTraining, OnStep, SumPlan, unseen
 from securefl.learning.pooling import make_fast, usual_pools
 from securefl.learning.protocol import Trained, Trainer
 from securefl.privacy.events import PrivacyEvent
@@ -32,9 +32,15 @@ PHYSICAL_BATCH = 64  # rows at once, unless the scenario says how many
 
 
 class GradientSums(Protocol):
-    """Sums of clipped gradients of one model, shared by all clients of a process."""
+    """Sums of clipped gradients of one model, shared by all clients of a process.
+
+    Attributes:
+        device: of the model.
+        rounding: how far one record may shift the roundings of all others, over the sum's length.
+    """
 
     device: torch.device
+    rounding: float
 
     def prepared(self, examples: Examples) -> Any:
         """Returns the records in the form that `clipped_sum` reads fastest, with their length."""
@@ -55,6 +61,7 @@ class ModelSums:
     def __init__(self, machine: DpSgd) -> None:
         self._machine = machine
         self.device = machine.device
+        self.rounding = ROUNDED
         self._size = machine.options.physical_batch or PHYSICAL_BATCH
 
     def prepared(self, examples: Examples) -> Examples:
@@ -153,7 +160,7 @@ class ClippedGradientTrainer:
         dropout = self._stream_for("dropout", self._client, round)
         with random_layers(dropout, device), full_precision(device):
             total = self.sums.clipped_sum(
-                weights, self._records, self._chosen(round), clip=plan.clip
+                weights, self._records, self._chosen(round), clip=self._clip
             )
         total = projected(total, plan.length)
         if plan.deviation:
@@ -162,6 +169,17 @@ class ClippedGradientTrainer:
         self._on_step(self._client, 1, 1)
         # The noise is in before the sum is rounded.
         return Trained((-total / plan.normaliser).to(weights.dtype), plan.cost)
+
+    @property
+    def _clip(self) -> float:
+        """The bound on each gradient.
+
+        Noise of a whole sum is sized for the clip alone. So gradients leave room below it for what
+        a record does to the roundings of others. Noise of this client's own covers that by itself.
+        """
+        plan = self.plan
+        room = 0.0 if plan.release is None else self.sums.rounding * plan.length
+        return max(0.0, plan.clip - room)
 
     def _chosen(self, round: int) -> Tensor | None:
         """Returns the records of a Poisson batch; None for all."""

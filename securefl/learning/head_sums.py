@@ -108,6 +108,7 @@ class HeadSums:
         self._task = task
         self._loss = options.loss(task)
         self.device = device_of(model)
+        self.rounding = 0.0  # that of float64 has room below the clip
 
     def prepared(self, examples: Examples) -> Examples | Rows:
         """Returns the records in the form that `clipped_sum` reads fastest.

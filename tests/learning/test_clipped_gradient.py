@@ -30,7 +30,7 @@ from securefl.learning.models.scattering.features import FixedFeatures, Recipe
 from securefl.learning.models.scattering.head import scattering
 from securefl.learning.models.scattering.prior import Prior
 from securefl.learning.options import StepOptions
-from securefl.learning.plan import DpPlan, LocalTraining, SumPlan
+from securefl.learning.plan import ROUNDED, DpPlan, LocalTraining, SumPlan
 from securefl.privacy.events import DiscreteGaussianSum, SampledGaussian
 from securefl.rng import Keystream, seeded_keystream
 
@@ -336,6 +336,26 @@ def test_a_client_whose_noise_is_not_its_own_adds_none_and_pays_for_the_sum() ->
     assert one.cost == event
     assert one.fit(weights, round=0).spent == event
     assert torch.equal(one.fit(weights, round=0).delta, other.fit(weights, round=0).delta)
+
+
+@pytest.mark.parametrize("hidden", [(), (3,)], ids=["closed form", "any model"])
+def test_where_others_add_the_noise_a_sum_has_room_for_its_roundings(
+    hidden: tuple[int, ...],
+) -> None:
+    task = TASKS["two classes"]
+    event = DiscreteGaussianSum.of(9.0, 3, sensitivity=1.0, granularity=0.1, dimension=7)
+    own = SumPlan.of(20_000, clip=0.5, rate=None)
+    examples = Examples(torch.full((1, 6), 1e6), torch.tensor([1]))
+    lengths = []
+    for plan in (own, replace(own, release=event)):
+        model = mlp(task, hidden=hidden, generator=torch.Generator().manual_seed(2))
+        weights = -vector.to_vector(model).abs() if not hidden else vector.to_vector(model)
+        local = training(task, {0: examples}, {0: plan}, model=model)
+        delta = clipped_gradient_trainers(local)[0].fit(weights, round=0).delta.double()
+        lengths.append(float(delta.norm()) * 20_000)
+    room = 20_000 * 0.5 * ROUNDED if hidden else 0.0
+    assert lengths[0] == pytest.approx(0.5, rel=1e-5)
+    assert lengths[0] - lengths[1] == pytest.approx(room, abs=1e-6)
 
 
 def test_the_sum_is_divided_by_the_declared_number_of_records() -> None:
