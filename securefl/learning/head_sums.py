@@ -36,8 +36,6 @@ NUMBERS_A_BLOCK = 2**20  # of features that go through both products while they 
 FEATURE_BITS = 24  # of the norm of a record's features, as whole numbers
 WEIGHT_BITS = 28  # of the norm of the weights of an output
 ROUNDING = 2.0**-30  # of the clip, for all float64 roundings of a sum
-# Sums of whole numbers have room for so many.
-MAX_RECORDS = 2**22
 # Rows whose losses are taken together, always so many. Loops over them then have no last part that
 # other instructions work on.
 LOSS_ROWS = 256
@@ -129,15 +127,10 @@ class HeadSums:
               function of this record and the weights: of no other record, nor of their number and
               order. Terms are added up without rounding.
             - A record whose features or gradient are not finite adds nothing.
-
-        Raises:
-            ValueError: there are more records than a sum has room for.
         """
         vector.load_vector(self._model, weights)
         p, q = self._layer.in_features + self._has_bias, self._layer.out_features
         number = len(records) if chosen is None else len(chosen)
-        if number > MAX_RECORDS:
-            raise ValueError(f"a sum has room for {MAX_RECORDS} records, got {number}")
         # A little below the clip, so that no rounding makes a term longer.
         length = clip * (1 - ROUNDING)
         total = ExactSum(q, p, bits=FEATURE_BITS, length=length, device=self.device)

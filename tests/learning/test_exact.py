@@ -8,6 +8,7 @@ from torch import Tensor
 
 from securefl.learning.clipping.exact import (
     DIGITS,
+    UPPER_DIGITS,
     ExactSum,
     WholeRows,
     pairwise_sum,
@@ -136,8 +137,14 @@ def test_a_block_of_the_largest_size_is_exact() -> None:
     whole = torch.full((n, 1), 2.0**24 - 1, dtype=torch.float64)
     grid = 2.0 ** -(23 + 2 * DIGITS)
     steps = 2**32 - 1
-    total.add(torch.full((n, 1), steps * grid, dtype=torch.float64), whole)
-    assert int(total._upper) * 2**DIGITS + int(total._lower) == n * steps * (2**24 - 1)
+    for blocks in range(1, 4):
+        total.add(torch.full((n, 1), steps * grid, dtype=torch.float64), whole)
+        digits = (int(total._top) << UPPER_DIGITS) + int(total._upper)
+        assert (digits << DIGITS) + int(total._lower) == blocks * n * steps * (2**24 - 1)
+    # No part of it grows with the number of rows but the top, by less than one a row.
+    assert 0 <= int(total._lower) < 2**DIGITS
+    assert 0 <= int(total._upper) < 2**UPPER_DIGITS
+    assert 0 < int(total._top) <= 3 * n
 
 
 def test_some_rows_keep_their_units() -> None:

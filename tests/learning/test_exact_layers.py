@@ -1,6 +1,7 @@
 """Linear layers that round nothing, and what they are for: no record changes another one's part."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -116,9 +117,9 @@ def test_removing_a_record_turns_no_gradient_behind_a_convolution_around(records
     model = cnn(task, channels=(3, 5), generator=torch.Generator().manual_seed(1))
     sums = sums_of(training(task, {}, {}, model=copy.deepcopy(model)))
     examples = some_examples(task, records)
-    before, last = nn.Sequential(*list(model)[:-1]), list(model)[-1]
+    before = nn.Sequential(*list(model.children())[:-1])
     features = before(task.inputs(examples.features)).detach()
-    width = last.in_features + 1
+    width = features.shape[1] + 1
     farthest = 0.0
     for attempt in range(12):
         weights = vector.to_vector(model)
@@ -165,7 +166,7 @@ def test_a_lying_servers_model_turns_no_gradient_around_when_a_record_is_removed
     if name == "cnn":
         task = Task(features=64, classes=2, image=(1, 8, 8))
     drawing = torch.Generator().manual_seed(1)
-    models = {
+    models: dict[str, Callable[[], nn.Module]] = {
         "logistic": lambda: logistic(task, generator=drawing),
         "mlp": lambda: mlp(task, hidden=(WIDTH,), generator=drawing),
         "cnn": lambda: cnn(task, channels=(3, 5), generator=drawing),
@@ -183,7 +184,7 @@ def test_a_lying_servers_model_turns_no_gradient_around_when_a_record_is_removed
             rows = examples.features[1:][torch.arange(14) - attempt]
             weights[: WIDTH * 16] = cancelling(rows, WIDTH, seed=attempt)
         else:
-            before = nn.Sequential(*list(model)[:-1]) if name == "cnn" else nn.Identity()
+            before = nn.Sequential(*list(model.children())[:-1]) if name == "cnn" else nn.Identity()
             rows = before(task.inputs(examples.features)).detach()[-(attempt % 4 + 1) :]
             weights[-rows.shape[1] - 1 :] = cancelling(rows, 1, seed=attempt)
         vector.load_vector(machine.module, weights)

@@ -143,10 +143,3 @@ def test_weights_of_classes_and_a_prior_leave_a_sum_its_bits_in_every_order() ->
     whole = sums.clipped_sum(weights, sums.prepared(examples), None, clip=0.5)
     order = torch.randperm(300, generator=torch.Generator().manual_seed(5))
     assert torch.equal(sums.clipped_sum(weights, sums.prepared(examples), order, clip=0.5), whole)
-
-
-def test_more_records_than_a_sum_has_room_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head_sums, "MAX_RECORDS", 19)
-    weights = some_weights(logistic(TASK, generator=torch.Generator()))
-    with pytest.raises(ValueError, match="a sum has room for 19 records, got 20"):
-        heads().clipped_sum(weights, some_examples(TASK, RECORDS), None, clip=0.5)

@@ -21,6 +21,7 @@ from torch import Tensor
 EXPONENT_BIAS = 1023  # of float64
 MANTISSA_BITS = 52  # of float64
 DIGITS = 16  # binary, of the upper and of the lower part of an entry of a sum
+UPPER_DIGITS = 40  # binary, that a sum keeps above the lower ones before it carries
 NUMBERS_A_BLOCK = 2**17  # that are rounded while they are in the cache
 
 
@@ -129,8 +130,9 @@ class ExactSum:
         # A row's norm has a last binary digit less at least, so that this many units are the most.
         self._step = length * 2.0 ** -(bits - 1 + 2 * DIGITS)
         self._bits = bits
-        self._upper = torch.zeros(q, p, dtype=torch.int64, device=device)
-        self._lower = torch.zeros_like(self._upper)
+        self._top = torch.zeros(q, p, dtype=torch.int64, device=device)
+        self._upper = torch.zeros_like(self._top)
+        self._lower = torch.zeros_like(self._top)
 
     @property
     def rows_at_a_time(self) -> int:
@@ -152,7 +154,15 @@ class ExactSum:
         upper_sum, lower_sum = sums.long().chunk(2)
         self._upper += upper_sum
         self._lower += lower_sum
+        # So neither runs full, however many rows there are.
+        carried = self._lower >> DIGITS
+        self._lower -= carried << DIGITS
+        self._upper += carried
+        carried = self._upper >> UPPER_DIGITS
+        self._upper -= carried << UPPER_DIGITS
+        self._top += carried
 
     def value(self) -> Tensor:
         """Returns the sum (q, p) float64."""
-        return (self._upper.double() * 2.0**DIGITS + self._lower.double()) * self._step
+        upper = self._top.double() * 2.0**UPPER_DIGITS + self._upper.double()
+        return (upper * 2.0**DIGITS + self._lower.double()) * self._step

@@ -54,9 +54,9 @@ class _Forward:
     def __init__(self, layer: nn.Linear) -> None:
         self._layer = layer
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, input: Tensor) -> Tensor:
         layer = self._layer
-        outputs: Tensor = _Exact.apply(x, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
+        outputs: Tensor = _Exact.apply(input, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
         return outputs
 
 
