@@ -143,3 +143,12 @@ def test_weights_of_classes_and_a_prior_leave_a_sum_its_bits_in_every_order() ->
     whole = sums.clipped_sum(weights, sums.prepared(examples), None, clip=0.5)
     order = torch.randperm(300, generator=torch.Generator().manual_seed(5))
     assert torch.equal(sums.clipped_sum(weights, sums.prepared(examples), order, clip=0.5), whole)
+
+
+def test_a_long_gradient_is_clipped_a_little_below_the_clip() -> None:
+    """By one part in 2^30, which has room for every rounding of a sum in float64."""
+    task = Task(features=6, classes=2)
+    sums = HeadSums(logistic(task, generator=torch.Generator()), task, StepOptions())
+    one = Examples(torch.full((1, 6), 1e7), torch.tensor([1]))
+    length = float(sums.clipped_sum(torch.zeros(7), one, None, clip=0.5).norm())
+    assert 0.5 * (1 - 2.0**-28) < length <= 0.5 * (1 - 2.0**-31)
