@@ -46,7 +46,7 @@ _Reply = TypeVar("_Reply", bound=Reply)
 
 
 class Block:
-    """The server's account of one sum.
+    """The server's account of one sum in a round.
 
     Args:
         agreement: the terms of the session.
@@ -173,13 +173,12 @@ class Block:
 
     def _complete(self, boxes: SealedShares, client: int) -> SealedShares:
         """Returns the boxes, if there is one for every other client and a commitment for all."""
-        boxes = self._own(boxes, client)
         everyone = set(self._keys)
         if set(boxes.sealed) != everyone - {client} or set(boxes.commitments) != everyone:
             raise ProtocolError(
                 "shares go to every other client, once, and the dealer commits to all of them"
             )
-        return boxes
+        return self._own(boxes, client)
 
     def _allowed_weight(self, upload: MaskedInput) -> int:
         """Returns the weight of an upload.
@@ -198,9 +197,8 @@ class Block:
 
         A server that took both kinds of one client could open its single update.
         """
-        if not (
-            set(shares.seeds) <= set(self.survivors) and set(shares.mask_keys) <= self._dropped
-        ):
+        survivors_only = set(shares.seeds) <= set(self.survivors)
+        if not survivors_only or not set(shares.mask_keys) <= self._dropped:
             raise ProtocolError(
                 "seeds are revealed for survivors only, mask keys for dropped clients only"
             )
