@@ -46,7 +46,7 @@ _Reply = TypeVar("_Reply", bound=Reply)
 
 
 class Block:
-    """The server's account of one sum in a round.
+    """The server's account of one sum.
 
     Args:
         agreement: the terms of the session.
@@ -173,12 +173,13 @@ class Block:
 
     def _complete(self, boxes: SealedShares, client: int) -> SealedShares:
         """Returns the boxes, if there is one for every other client and a commitment for all."""
+        boxes = self._own(boxes, client)
         everyone = set(self._keys)
         if set(boxes.sealed) != everyone - {client} or set(boxes.commitments) != everyone:
             raise ProtocolError(
                 "shares go to every other client, once, and the dealer commits to all of them"
             )
-        return self._own(boxes, client)
+        return boxes
 
     def _allowed_weight(self, upload: MaskedInput) -> int:
         """Returns the weight of an upload.
@@ -197,8 +198,9 @@ class Block:
 
         A server that took both kinds of one client could open its single update.
         """
-        survivors_only = set(shares.seeds) <= set(self.survivors)
-        if not survivors_only or not set(shares.mask_keys) <= self._dropped:
+        if not (
+            set(shares.seeds) <= set(self.survivors) and set(shares.mask_keys) <= self._dropped
+        ):
             raise ProtocolError(
                 "seeds are revealed for survivors only, mask keys for dropped clients only"
             )
