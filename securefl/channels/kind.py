@@ -6,6 +6,7 @@ from typing import Any
 
 from securefl.channels.protocol import Seen, Sides
 from securefl.privacy.events import PrivacyEvent
+from securefl.privacy.terms import Opener
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Kind:
     def server_holds_model(self) -> bool:
         """Whether the server sees the global models."""
         return Seen.GLOBAL_MODEL in self.sees["server"]
+
+    @property
+    def opener(self) -> Opener:
+        """Who sees sums, or updates, before central noise is in them."""
+        return "server" if self.server_holds_model else "key holders"
 
     @property
     def shows_every_update(self) -> bool:

@@ -196,7 +196,9 @@ def _check_places(scenario: Scenario, earlier: Resolved, spent: Iterable[Past]) 
     releases of all runs, so that it holds against those alone whom each run's noise holds against.
     """
     channel = earlier["channel"]
-    declared = place_called(earlier["privacy"].get("place", "local"), channel.get("corrupt"))
+    name = earlier["privacy"].get("place", "local")
+    opener = catalog.CHANNELS[channel["kind"]].opener
+    declared = place_called(name, channel.get("corrupt"), opener)
     booked = chain.from_iterable(past.places for past in spent)
     here = place_of(scenario)
     weaker = uncovering((declared, *booked), here)
