@@ -78,7 +78,7 @@ def test_a_run_that_claims_more_than_the_one_before_is_refused(
     with pytest.raises(ScenarioError) as refusal:
         origin_of(scenario)
     assert f"has {WORDS[before]}, here it is {WORDS[now]}: the claim" in str(refusal.value)
-    assert f"; set {WORDS[before]} here, too, or remove init_from" in str(refusal.value)
+    assert f"; set {WORDS[before]} here, too, or train a new model" in str(refusal.value)
     with pytest.raises(ScenarioError, match="does not hold against all"):
         api.run(scenario, tmp_path / "later")
     assert not (tmp_path / "later").exists()
