@@ -160,8 +160,7 @@ def test_a_training_without_a_claim_leaves_no_budget_under_any_finite_ceiling(pa
 
 
 def test_a_training_without_a_claim_is_refused_under_a_finite_ceiling(path: Path) -> None:
+    ledger = opened(path, "a", budget=math.inf, ceiling=Ceiling(1e9, 1e-5))
     with pytest.raises(PolicyRefused, match="all federations on this data set would cost more"):
-        opened(path, "a", budget=math.inf, ceiling=Ceiling(1e9, 1e-5)).reserve_unclaimed(
-            rid("a", 0)
-        )
+        ledger.reserve_unclaimed(rid("a", 0))
     assert not path.exists()
