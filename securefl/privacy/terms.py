@@ -119,8 +119,8 @@ def place_in(terms: Mapping[str, Any], opener: str = "server") -> Place:
     Raises:
         TypeError, ValueError: it is no place.
     """
-    place = [*terms.get("place", LOCAL)]
-    return place_called(*place, opener) if len(place) == 2 else place_called(*place)
+    name, corrupt, *recorded = terms.get("place", LOCAL)
+    return place_called(name, corrupt, *(recorded or [opener]))
 
 
 def names_no_opener(terms: Mapping[str, Any]) -> bool:

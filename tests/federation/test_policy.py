@@ -133,6 +133,15 @@ def test_earlier_noise_in_shares_withstands_as_many_sites_as_the_policy_asks() -
             policy.check(replace(proposal, earlier=(*earlier, Place("distributed", 1))), pins=True)
 
 
+def test_a_runs_own_place_in_the_ledger_is_refused_once() -> None:
+    proposal = replace(EDGE, place=SHARES, corrupt=2, earlier=(SHARES,))
+    text = 'budget = { places = ["distributed"] }\nchannel = { corrupt = 3 }'
+    with pytest.raises(
+        PolicyRefused, match=r"^channel\.corrupt = 3 does not allow masks .* sites$"
+    ):
+        parse_policy(text).check(proposal, pins=True)
+
+
 def test_a_budget_without_a_bound_asks_for_no_place() -> None:
     parse_policy("budget = { epsilon = inf }").check(replace(EDGE, place=SHARES), pins=True)
 
