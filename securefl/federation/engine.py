@@ -133,6 +133,7 @@ def aggregated(federation: Federation, view: View, state: State, log: RoundLog) 
         log.distrusted = distrust(federation, view)
     except RoundAbandoned as abandoned:
         log.reason = str(abandoned)
+        log.paired = ()  # in doubt for this round only; in an abandoned one it would be for good
         return state
     log.survivors = view.clients
     return after

@@ -425,6 +425,19 @@ def test_an_abandoned_round_leaves_model_and_server_state_untouched_and_is_recor
     assert played.record.bytes_up == len(b"[1, 3, [3.0, -4.0]]")
 
 
+def test_a_pair_of_a_round_whose_aggregate_is_refused_is_not_in_doubt_for_good() -> None:
+    # The record of an abandoned round bars its pairs from the whole run.
+    clients = two_clients()
+    setup = federation(*clients)
+    view = replace(view_of([(0, 1, [1.0, math.nan]), (1, 1, [1.0, 2.0])]), paired=((0, 1),))
+    log = RoundLog(UNWATCHED)
+    log.note_choice(view)
+    state = State(START)
+    setup = replace(setup, rule=lambda rows, weights: rows.mean(dim=0))
+    assert engine.aggregated(setup, view, state, log) is state
+    assert (log.reason != "", log.paired) == (True, ())
+
+
 def test_the_round_after_an_abandoned_one_starts_from_the_last_good_model() -> None:
     clients = two_clients()
     clients[0].fails = {"train 1": ClientFailure("unplugged")}

@@ -160,12 +160,13 @@ class Charter(Document):
     def sessions(self) -> int:
         """Sessions that each epoch allows: one for each coordinator that was killed, and one more.
 
-        Above the size of a block, each session deals the sites into blocks by another number. A
-        coordinator that could begin many might wait for a deal that it likes.
+        Above the size of a block, and where there are groups, each session deals the sites by
+        another number. A coordinator that could begin many might wait for a deal that it likes.
         """
-        return (
-            min(self.numbers, SESSIONS_OF_BLOCKS) if len(self.roster) > MAX_BLOCK else self.numbers
-        )
+        groups = self.shared.scenario().facts.channel_options.get("groups")
+        if groups is None and len(self.roster) <= MAX_BLOCK:
+            return self.numbers
+        return min(self.numbers, SESSIONS_OF_BLOCKS)
 
     @property
     def keys(self) -> dict[int, bytes]:

@@ -251,3 +251,12 @@ def test_where_sites_are_dealt_into_blocks_an_epoch_has_few_sessions() -> None:
     member = charter.roster["0"]
     crowd = charter.model_copy(update={"roster": {str(site): member for site in range(129)}})
     assert crowd.sessions == SESSIONS_OF_BLOCKS < crowd.numbers
+
+
+def test_where_sites_are_dealt_into_groups_an_epoch_has_few_sessions() -> None:
+    text = SGD.replace("rounds = 2", "rounds = 90")
+    text = text.replace('"natural"', '"iid", clients = 9')
+    text += 'channel = { kind = "masked", groups = 3 }\ndefense = { rule = "median" }\n'
+    keys = {site: Ed25519PrivateKey.generate().public_key().public_bytes_raw() for site in range(9)}
+    charter = charter_of(text, keys=keys)
+    assert charter.sessions == SESSIONS_OF_BLOCKS < charter.numbers == 180

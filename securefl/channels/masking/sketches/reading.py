@@ -63,6 +63,8 @@ class SketchReader(RoundReader):
             ProtocolError: a dealing is not one that its dealer signed for this round, about this
                 context, to these holders.
         """
+        if not set(table) <= set(holders):
+            raise ProtocolError("a dealing came from a client whose update did not arrive")
 
         def opened() -> Mapping[int, PublicDealing]:
             return {

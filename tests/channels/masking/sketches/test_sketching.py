@@ -331,6 +331,18 @@ def test_requests_that_are_foreign_forged_or_malformed_change_nothing() -> None:
     assert view.clients == tuple(range(N))
 
 
+def test_a_dealing_of_a_stranger_is_refused_as_any_other_illegal_request() -> None:
+    session = SketchSession(sketch_terms(N)).begin(0).until(5)
+    message = request_of(session, 0)
+    assert isinstance(message, DealingList)
+    dealings, boxes = dict(message.dealings), dict(message.boxes)
+    dealings[77], boxes[77] = dealings.pop(N - 1), boxes.pop(N - 1)
+    with pytest.raises(ProtocolError, match="a client whose update did not arrive"):
+        session.clients[0].receive(
+            signed(replace(message, dealings=dealings, boxes=boxes), session.terms)
+        )
+
+
 def test_an_invitation_without_a_promise_is_no_message_of_such_a_session() -> None:
     session = SketchSession(sketch_terms(N))
     with pytest.raises(ProtocolError, match="a message of this kind is not for a client"):
