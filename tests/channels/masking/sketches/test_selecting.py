@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from securefl.channels.masking.replies import SealedShares
 from securefl.channels.masking.requests import ShareDelivery
 from securefl.channels.masking.sketches.choosing import Suspects
 from securefl.channels.masking.sketches.conflicts import (
     CONTRADICTED,
+    LACKING,
     MISFIT,
     SILENT,
     WRONG_SHARES,
@@ -358,6 +360,9 @@ def test_the_partner_of_a_proven_liar_is_free_again() -> None:
     assert Suspects.of({1: SILENT}, ((2, 5),), terms) == Suspects(1, {1: SILENT}, ((2, 5),))
     # A silent client may be honest: its pair stays in doubt.
     assert Suspects.of({2: SILENT}, ((2, 5),), terms) == Suspects(1, {2: SILENT}, ((2, 5),))
+    # So may a client whose shares a holder lacks, which is in a pair with that holder.
+    assert Suspects.of({2: LACKING}, ((2, 5),), terms) == Suspects(1, {2: LACKING}, ((2, 5),))
+    assert Suspects.of({2: LACKING}, (), terms) == Suspects(2, {2: LACKING}, ())
     assert Suspects.of({}, (), terms) == Suspects(2, {}, ())
 
 
@@ -500,6 +505,54 @@ def test_a_dealer_of_shares_of_a_false_seed_costs_one_round_and_is_named() -> No
     assert lost.value.named == {3: WRONG_SHARES}
     view = session.play(1)
     assert view.clients == (0, 1, 2, 4, 5, 6, 7, 8)
+    assert is_exact(session, view)
+
+
+def committing_wrongly(
+    session: SketchSession, dealer: int, *holders: int
+) -> Callable[[int, int, Packet], Packet]:
+    """Returns what makes a client commit to other shares than those that it deals to some."""
+
+    def wrong(body: bytes) -> SealedShares:
+        dealt = SealedShares.from_bytes(body, most=9)
+        return replace(
+            dealt, commitments={**dealt.commitments, **dict.fromkeys(holders, bytes(32))}
+        )
+
+    def changed(stage: int, client: int, message: Packet) -> Packet:
+        if (stage, client) != (2, dealer):
+            return message
+        return resigned(client, message, session.terms, wrong)
+
+    return changed
+
+
+def test_a_dealer_that_counts_on_the_silence_of_other_liars_stops_one_round_only() -> None:
+    # It takes t = 6 right shares of 9. The holders 2 and 3 lack theirs, and both liars are silent.
+    session = nine()
+    liars = (1, 8)
+    change = committing_wrongly(session, 8, 2, 3)
+    with pytest.raises(RoundAbandoned, match="client 8 has 5 right shares left") as lost:
+        session.play(0, change=change, silent=dict.fromkeys(liars, 8))
+    # The server cannot tell whether client 2 or client 8 lied.
+    assert lost.value.paired == ((2, 8),)
+    assert lost.value.named == {8: LACKING}
+    view = session.play(1, change=change, silent=dict.fromkeys(liars, 8))
+    assert view.clients == (0, 1, 3, 4, 5, 6, 7)
+    assert view.left_out == (2,)
+    assert is_exact(session, view)
+
+
+def test_a_liar_of_a_pair_that_deals_wrong_shares_stops_one_round_only() -> None:
+    session = nine()
+    session.server.recall({}, ((0, 8),))
+    change = committing_wrongly(session, 8, 2, 3)
+    silent = {1: 8, 8: 8}
+    with pytest.raises(RoundAbandoned, match="client 8 has 5 right shares left") as lost:
+        session.play(0, change=change, silent=silent)
+    assert (dict(lost.value.named), lost.value.paired) == ({8: LACKING}, ())
+    view = session.play(1, change=change, silent=silent)
+    assert view.clients == (1, 2, 3, 4, 5, 6, 7)
     assert is_exact(session, view)
 
 
