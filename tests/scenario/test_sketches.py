@@ -17,18 +17,21 @@ def numbers(clients: int, corrupt: int, rule: str) -> Numbers:
 @pytest.mark.parametrize(
     ("clients", "corrupt", "rule", "expected"),
     [
-        # By hand. The threshold is the least t with 2 t > n + c, and a sum holds at least t or
-        # n - 2 f clients, whichever is less, and c + 2.
-        (20, 4, '{ name = "dnc", f = 4 }', Numbers(16, 12, 3)),  # t = 13, 20 - 17 away
+        # By hand. A sum holds at least 2 c + 1 clients, and c + 2. The threshold is the least t
+        # with 2 t > n + c: so many must answer, and f that lie may not.
+        (20, 4, '{ name = "dnc", f = 4 }', Numbers(16, 9, 3)),  # t = 13, 20 - 17 away
         (9, 2, '{ name = "dnc", f = 2 }', Numbers(7, 5, 0)),
         (9, 2, '{ name = "mda", f = 2 }', Numbers(7, 5, 0)),
-        # t = 34 of 64: the sum opens with 34 of the 36 that dnc keeps 34 of.
-        (64, 2, '{ name = "dnc", f = 2 }', Numbers(62, 34, 28)),
-        # It removes 2 x 2 of those that are there: 38 must be.
-        (64, 2, '{ name = "dnc", f = 2, filter = 2.0 }', Numbers(60, 34, 26)),
-        # As many as are averaged, whoever is away; t = 34 must be there, and 36 for m <= n - f.
-        (64, 2, '{ name = "multi_krum", f = 2, m = 34 }', Numbers(34, 34, 28)),
-        (10, 1, '{ name = "multi_krum", f = 1 }', Numbers(9, 6, 3)),
+        # t = 34 of 64, and two that lie.
+        (64, 2, '{ name = "dnc", f = 2 }', Numbers(62, 5, 28)),
+        (64, 2, '{ name = "dnc", f = 2, filter = 2.0 }', Numbers(60, 5, 28)),
+        # It averages m of at least m + f clients: 34 + 2, while two are silent.
+        (64, 2, '{ name = "multi_krum", f = 2, m = 34 }', Numbers(34, 5, 26)),
+        (10, 1, '{ name = "multi_krum", f = 1 }', Numbers(9, 3, 3)),
+        # dnc chooses among 2 f + 1 = 9 clients or more, while four are silent.
+        (15, 1, '{ name = "dnc", f = 4 }', Numbers(11, 3, 2)),
+        # It removes 2 x 4, with four silent ones of 24 - 3, which leaves the 9 of a sum.
+        (24, 4, '{ name = "dnc", f = 4, filter = 2.0 }', Numbers(16, 9, 3)),
     ],
 )
 def test_the_numbers_of_a_choice_are_those_by_hand(
@@ -51,7 +54,7 @@ def test_the_summary_says_what_is_chosen_and_what_that_withstands() -> None:
     assert "may drop out" not in lines
     assert (
         "channel.sketch = 64: by distances between sketches dnc chooses 10 of 12 clients, whose "
-        "sum opens; never fewer than 7\n"
+        "sum opens; never fewer than 3\n"
         "withstands 2 clients that lie to a server that keeps to the protocol, and 1 client that "
         "works together with one that does not, never both at once; 3 more may be away\n"
         "rule dnc (f=2), weights equal, server fedavg"

@@ -262,7 +262,7 @@ class SelectingBlock(Block):
         """Fixes the clients of the sum. Raises RoundAbandoned: see `choosing`."""
         self.distances = self.measurements.compared(self.suspects)
         self.found = self.distances.suspects
-        fewest = fewest_chosen(self._terms, len(self._members))
+        fewest = fewest_chosen(self._terms)
         self.survivors = chosen_of(self.distances, self._selection, fewest=fewest)
         facts = statement_of(
             [self._signed_keys[client] for client in sorted(self._signed_keys)],

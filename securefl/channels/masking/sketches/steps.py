@@ -164,11 +164,10 @@ def agree(member: Member, request: SurvivorList, state: SketchState) -> Answer:
     chosen = request.survivors
     if not set(chosen) <= set(state.dealers):
         raise ProtocolError("the server chooses clients that did not deal")
-    fewest = fewest_chosen(member.terms, len(state.block))
+    fewest = fewest_chosen(member.terms)
     if len(chosen) < fewest:
         raise ProtocolError(
-            f"{len(chosen)} chosen clients are too few for a sum of {len(state.block)}; "
-            f"it takes {fewest}"
+            f"{len(chosen)} chosen clients are too few for a sum; it takes {fewest}"
         )
     facts = statement_of(
         state.advertisements.values(),

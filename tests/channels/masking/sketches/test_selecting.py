@@ -239,6 +239,22 @@ def test_silence_of_f_clients_at_any_stage_changes_no_sum() -> None:
         assert is_exact(session, view)
 
 
+@pytest.mark.parametrize("dispute", [False, True])
+def test_liars_stop_no_round_in_which_an_honest_client_is_away_as_there_is_room_for(
+    dispute: bool,
+) -> None:
+    # n = 2 c + 2 f + 1 + 1. The rule leaves out two more than are silent.
+    session = SketchSession(sketch_terms(10, corrupt=2, liars=2), without_furthest)
+    if dispute:
+        view = session.play(0, silent={9: 1}, change=by_liars(session, 5, rejecting(4, 5)))
+        assert view.clients == (2, 3, 6, 7, 8)
+    else:
+        view = session.play(0, silent={9: 1, **dict.fromkeys(LIARS, 4)})
+        assert len(view.clients) == 5
+        assert set(view.clients) <= set(range(2, 9))
+    assert is_exact(session, view)
+
+
 def test_wrong_shares_of_distances_from_f_clients_change_no_distance() -> None:
     def wrong(client: int, body: bytes) -> DistanceShares:
         shares = DistanceShares.from_bytes(body, count=36)

@@ -170,8 +170,8 @@ ILLEGAL: dict[str, tuple[int, str, Change]] = {
     ),
     "7, too few chosen": (
         7,
-        "3 chosen clients are too few for a sum of 6; it takes 4",
-        lambda m: replace(m, survivors=(0, 1, 2)),
+        "2 chosen clients are too few for a sum; it takes 3",
+        lambda m: replace(m, survivors=(0, 1)),
     ),
     "7, nobody chosen": (
         7,
