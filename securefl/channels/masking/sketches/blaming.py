@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from securefl.channels.masking.round_secrets import opened_with, sealed_with
+from securefl.channels.masking.boxes import opened_with, sealed_with
 from securefl.channels.masking.sketches.blame import opened_shares, partners
 from securefl.channels.masking.sketches.context import Facts, points_of, sketching_of
 from securefl.channels.masking.sketches.dealing import deal
