@@ -10,6 +10,7 @@ from securefl.errors import LedgerError, RunFolderError
 from securefl.privacy.chain import read_entries
 from securefl.privacy.lint.case import Case, Finding, once_a_round
 from securefl.privacy.lint.lint import lint
+from securefl.privacy.terms import Opener
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import Entries, seeded_earlier
@@ -135,7 +136,14 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
         tuple(played),
         has_noise=trainer is not None and (trainer.private or _protects_clients(scenario)),
         numbers=_numbers(scenario),
+        opener=_opener(scenario),
     )
+
+
+def _opener(scenario: Mapping[str, Any]) -> Opener:
+    """Returns who sees the sums of a scenario's channel."""
+    channel = catalog.CHANNELS.get(scenario["channel"]["kind"])
+    return "server" if channel is None else channel.opener
 
 
 def _protects_clients(scenario: Mapping[str, Any]) -> bool:

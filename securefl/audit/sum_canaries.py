@@ -43,6 +43,7 @@ class CanarySums:
         self._canaries = canaries
         self._normaliser = normaliser
         self.device = sums.device
+        self.rounding = sums.rounding
 
     def prepared(self, examples: Examples) -> Enlarged:
         """Returns the records and canaries."""

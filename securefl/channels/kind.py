@@ -6,6 +6,7 @@ from typing import Any
 
 from securefl.channels.protocol import Seen, Sides
 from securefl.privacy.events import PrivacyEvent
+from securefl.privacy.terms import Opener
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ class Kind:
     def threats_with(self, *, choice: bool) -> Mapping[str, str]:
         """Returns party -> what it learns, in words; see `sees_with`."""
         return self.choice_threats if choice else self.threats
+
+    @property
+    def opener(self) -> Opener:
+        """Who sees sums, or updates, before central noise is in them."""
+        return "server" if self.server_holds_model else "key holders"
 
     @property
     def shows_every_update(self) -> bool:

@@ -7,18 +7,16 @@ The defaults are strict. The file belongs to the site, and nothing sends it anyw
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from securefl.errors import PolicyRefused, ScenarioError
+from securefl.federation.proposal import Leave, Proposal
 from securefl.files import parse_toml, read_text
 from securefl.messages import sentences
-from securefl.privacy.terms import LOCAL, Place
 
-Leave = Literal["never", "sums", "noisy"]
 Channel = Literal["plain", "masked"]  # those that run between sites
 NoisePlace = Literal["local", "distributed"]  # those that run between sites
 _STRICTEST_FIRST: tuple[Leave, ...] = ("never", "noisy", "sums")
@@ -41,7 +39,9 @@ class Budget(_Table):
 
     places lists where noise may be added, and so whom epsilon bounds. Noise of the site's own
     ("local") holds against everybody. Noise in shares ("distributed") holds against the coordinator
-    together with as many other sites as channel.corrupt of the charter, and not against more.
+    together with as many other sites as channel.corrupt of the charter, and not against more. The
+    places of earlier federations have to be listed, too, and to withstand channel.corrupt of the
+    policy: the total holds against no more than each of them does.
     """
 
     epsilon: Annotated[float, Field(gt=0, strict=True)] = 8.0
@@ -83,59 +83,6 @@ class EvaluationRules(_Table):
     leave: Leave = "never"
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """What a charter asks of a site, in the terms of its policy.
-
-    Args:
-        epsilon: the claim of the federation; inf where it claims nothing.
-        delta: of the claim.
-        total_epsilon: cost of the whole federation and of all earlier ones on the data set, at the
-            policy's delta.
-        channel: its kind.
-        min_cohort: fewest updates in one sum.
-        corrupt: sites of a sum that may be corrupt; None on a channel without masks.
-        code: names the code.
-        layout: names the layout of the model.
-        rounds: trainings that the charter allows.
-        days: that the charter is valid.
-        evaluation: what leaves about test and validation records.
-        test_epsilon: cost of this federation's noisy figures and of all earlier ones.
-        test_delta: of the noisy figures.
-        reveals_counts: whether the coordinator sees each site's number of records.
-        place: where the noise of the claim is added, and against how many corrupt sites.
-        n_min: fewest shares of honest sites in an opened sum; None where noise is in no shares.
-        earlier: the places of earlier federations on the data set, whose cost total_epsilon has.
-    """
-
-    epsilon: float
-    delta: float
-    total_epsilon: float
-    channel: str
-    min_cohort: int
-    corrupt: int | None
-    code: str
-    layout: str
-    rounds: int
-    days: float
-    evaluation: Leave = "never"
-    test_epsilon: float = 0.0
-    test_delta: float = 0.0
-    reveals_counts: bool = False
-    place: Place = LOCAL
-    n_min: int | None = None
-    earlier: tuple[Place, ...] = ()
-
-    @property
-    def helpers(self) -> int | None:
-        """How many sites may help the coordinator until total_epsilon is too low for them.
-
-        None where it holds against all sites together.
-        """
-        of_shares = [place.corrupt for place in (self.place, *self.earlier) if place != LOCAL]
-        return min(of_shares, default=None)
-
-
 class Policy(_Table):
     """All tables of a policy."""
 
@@ -173,6 +120,12 @@ class Policy(_Table):
         if proposal.epsilon > budget.epsilon:
             asked = "no claim" if math.isinf(proposal.epsilon) else f"epsilon {proposal.epsilon:g}"
             violations.append(f"budget.epsilon = {budget.epsilon:g} does not allow {asked}")
+        elif math.isinf(proposal.total_epsilon) and not math.isinf(budget.epsilon):
+            violations.append(
+                f"budget.epsilon = {budget.epsilon:g} bounds all federations on the data set "
+                "together, and an earlier one claimed no epsilon, so that nothing bounds their "
+                "total: set budget.epsilon = inf, or give no further updates"
+            )
         elif not proposal.total_epsilon <= budget.epsilon:  # a NaN is no promise
             violations.append(
                 f"budget.epsilon = {budget.epsilon:g} does not allow epsilon "
@@ -197,13 +150,21 @@ class Policy(_Table):
                 "the other sites"
             ]
         # The budget adds all federations up, and the sum bounds no more than each of them does.
-        unlisted = [place for place in proposal.earlier if place.name not in places]
-        return [
-            f"budget.places does not list {place.name!r}, and an earlier federation on the data "
-            f"set had such noise: their total does not hold against the coordinator together with "
-            f"more than {place.corrupt} of the other sites"
-            for place in unlisted[:1]
-        ]
+        earlier = [place for place in proposal.earlier if place != proposal.place]
+        for place in earlier:
+            if place.name not in places:
+                return [
+                    f"budget.places does not list {place.name!r}, and an earlier federation on the "
+                    "data set had such noise: their total does not hold against the coordinator "
+                    f"together with more than {place.corrupt} of the other sites"
+                ]
+            if place.name == "distributed" and place.corrupt < self.channel.corrupt:
+                return [
+                    f"channel.corrupt = {self.channel.corrupt} does not allow noise that "
+                    f"withstands {place.corrupt} corrupt site(s), and an earlier federation on the "
+                    "data set had such noise: their total holds against no more"
+                ]
+        return []
 
     def _about_channel(self, proposal: Proposal) -> list[str]:
         rules = self.channel

@@ -14,26 +14,33 @@ from torch import Tensor
 from securefl import vector
 from securefl.data.task import Examples
 from securefl.learning.clipping.arithmetic import clip_factors
+from securefl.learning.clipping.exact_layers import make_exact, usual_linears
 from securefl.learning.device import full_precision
 from securefl.learning.dp_models import check_model
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.head_sums import HeadSums, Rows, linear_head
 from securefl.learning.modes import training_mode
 from securefl.learning.options import random_layers
-from securefl.learning.plan import LocalTraining, OnStep, SumPlan, unseen
+from securefl.learning.plan import ROUNDED, LocalTraining, OnStep, SumPlan, unseen
 from securefl.learning.pooling import make_fast, usual_pools
 from securefl.learning.protocol import Trained, Trainer
 from securefl.privacy.events import PrivacyEvent
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import StreamFor
 
-PHYSICAL_BATCH = 256  # records at once, unless the scenario says how many
+PHYSICAL_BATCH = 64  # rows at once, unless the scenario says how many
 
 
 class GradientSums(Protocol):
-    """Sums of clipped gradients of one model, shared by all clients of a process."""
+    """Sums of clipped gradients of one model, shared by all clients of a process.
+
+    Attributes:
+        device: of the model.
+        rounding: how far one record may shift the roundings of all others, over the sum's length.
+    """
 
     device: torch.device
+    rounding: float
 
     def prepared(self, examples: Examples) -> Any:
         """Returns the records in the form that `clipped_sum` reads fastest, with their length."""
@@ -54,6 +61,7 @@ class ModelSums:
     def __init__(self, machine: DpSgd) -> None:
         self._machine = machine
         self.device = machine.device
+        self.rounding = ROUNDED
         self._size = machine.options.physical_batch or PHYSICAL_BATCH
 
     def prepared(self, examples: Examples) -> Examples:
@@ -75,6 +83,9 @@ class ModelSums:
             - One record, whatever its content, adds at most the clip: norms are float64 and no
               lower than those of what is added up; a gradient that is not finite counts as zero.
               Sums over physical batches are float32, with their rounding; the rest is float64.
+            - No record has a part in the gradient of another one, up to the rounding of the model's
+              own pass forwards and backwards: see "What rounding leaves open" in
+              docs/privacy-units.md. `HeadSums` has no such exception.
         """
         if isinstance(records, Rows):
             raise TypeError("rows are for a linear layer on fixed features")
@@ -86,8 +97,12 @@ class ModelSums:
         for part in torch.split(indices, self._size):
             if len(part) == 0:
                 continue
-            gradients = machine.gradients(records, part)
+            # Always as many rows: a library rounds the last rows of a batch, and batches of another
+            # size, in another way. The last record fills the batch up, and is added once.
+            rows = torch.cat([part, part[-1:].expand(self._size - len(part))])
+            gradients = machine.gradients(records, rows)
             factors = clip_factors(gradients.norms(), clip)
+            factors[len(part) :] = 0.0
             total += machine.flat_sum(gradients, factors).cpu().double()
         return total
 
@@ -145,7 +160,7 @@ class ClippedGradientTrainer:
         dropout = self._stream_for("dropout", self._client, round)
         with random_layers(dropout, device), full_precision(device):
             total = self.sums.clipped_sum(
-                weights, self._records, self._chosen(round), clip=plan.clip
+                weights, self._records, self._chosen(round), clip=self._clip
             )
         total = projected(total, plan.length)
         if plan.deviation:
@@ -154,6 +169,17 @@ class ClippedGradientTrainer:
         self._on_step(self._client, 1, 1)
         # The noise is in before the sum is rounded.
         return Trained((-total / plan.normaliser).to(weights.dtype), plan.cost)
+
+    @property
+    def _clip(self) -> float:
+        """The bound on each gradient.
+
+        Noise of a whole sum is sized for the clip alone. So gradients leave room below it for what
+        a record does to the roundings of others. Noise of this client's own covers that by itself.
+        """
+        plan = self.plan
+        room = 0.0 if plan.release is None else self.sums.rounding * plan.length
+        return max(0.0, plan.clip - room)
 
     def _chosen(self, round: int) -> Tensor | None:
         """Returns the records of a Poisson batch; None for all."""
@@ -203,4 +229,6 @@ def sums_of(local: LocalTraining) -> GradientSums:
     check_model(model)
     for pool in usual_pools(model):
         make_fast(pool)
+    for layer in usual_linears(model):
+        make_exact(layer)
     return ModelSums(DpSgd(model, local.task, lr=local.lr, options=local.options))

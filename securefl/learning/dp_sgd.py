@@ -4,6 +4,7 @@ Source: Abadi et al., CCS 2016, algorithm 1, with Poisson sampling of the batche
 """
 
 import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.learning.clipping.arithmetic import clip_factors
+from securefl.learning.clipping.exact_layers import make_exact, usual_linears
 from securefl.learning.clipping.recorder import NO_GRADIENTS, BatchGradients, Recorder
 from securefl.learning.device import device_of, full_precision, moved
 from securefl.learning.dp_models import check_model
@@ -26,6 +28,8 @@ from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import PrivacyEvent, SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, StreamFor
+
+ROWS = 16  # a batch has a multiple of these, unless the scenario says how many are a physical one
 
 
 class KeystreamDPOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
@@ -114,7 +118,9 @@ class DpSgd:
         Guarantees:
             - Adding or removing one record, whatever its content, moves a step's clipped sum by at
               most plan.clip: norms are float64, and no lower than those of what is added up; a
-              gradient that is not finite counts as zero. Rounding of the float32 sum adds 1e-5 of
+              gradient that is not finite counts as zero. No record has a part in the gradient of
+              another one, up to the rounding of layers that are not linear: see "What rounding
+              leaves open" in docs/privacy-units.md. Rounding of the float32 sum adds 1e-5 of
               the clip at 5,000 records a batch, and 5e-4 at 200,000.
             - Class weights scale a record's gradient before it is clipped. Momentum and weight
               decay come after the noise, and cost nothing.
@@ -193,9 +199,21 @@ class DpSgd:
         # The step of an empty batch is noise alone; to skip it would reveal that it was empty.
         if len(chosen) == 0:
             return self.module.nothing()
-        records = moved(examples, chosen, self.device)
+        rows = filled(chosen, self.options.physical_batch or ROWS)
+        records = moved(examples, rows, self.device)
         features = self._task.inputs(records.features)
-        return self.module.gradients(features, records.labels, self._loss)
+        gradients = self.module.gradients(features, records.labels, self._loss)
+        n = len(chosen)
+        return replace(gradients, n=n, filling=range(n, len(rows)))
+
+
+def filled(chosen: Tensor, multiple: int) -> Tensor:
+    """Returns indices (batch,), and the last one again until there is a multiple of a number.
+
+    A library's loops work on the last rows of a batch with other instructions, which round in
+    another way. So those belong to nobody.
+    """
+    return torch.cat([chosen, chosen[-1:].expand(-len(chosen) % multiple)])
 
 
 class DpSgdTrainer:
@@ -263,6 +281,8 @@ def dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
     model = copy.deepcopy(local.model)
     for pool in usual_pools(model):
         make_fast(pool)
+    for layer in usual_linears(model):
+        make_exact(layer)
     machine = DpSgd(model, local.task, lr=local.lr, options=local.options)
     return {
         client: DpSgdTrainer(

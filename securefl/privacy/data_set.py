@@ -13,10 +13,13 @@ from typing import Any, Literal, NamedTuple
 
 from securefl.errors import LedgerError, PolicyRefused
 from securefl.privacy.accounting.epsilon import epsilon
-from securefl.privacy.events import PrivacyEvent, ReleaseId
+from securefl.privacy.events import PrivacyEvent, ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, Past
 from securefl.privacy.terms import Place, Terms, place_in
+
+# A release without noise: its epsilon is infinite, whatever else there is.
+NO_NOISE = SampledGaussian(1.0, 0.0, 1)
 
 
 class Ceiling(NamedTuple):
@@ -41,6 +44,8 @@ class DataSetLedger(Ledger):
         - The first line with noise of another place records the terms of its run, so that `places`
           has the place of every run. The cost of all together holds against those alone whom each
           run's cost holds against.
+        - A run that claims no epsilon books its trainings, too. They cost more than any finite
+          ceiling.
 
     Args:
         path: the file; read and checked if it exists.
@@ -72,6 +77,14 @@ class DataSetLedger(Ledger):
         """Returns the cost of all runs together, once this one has released `rounds` events."""
         ahead = Counter({event: max(0, rounds - len(self._booked))})
         return epsilon(self._whole + ahead, delta=self.ceiling.delta)
+
+    def reserve_unclaimed(self, release_id: ReleaseId) -> None:
+        """Books a training of a run that claims no epsilon: from now on no finite ceiling holds.
+
+        Raises:
+            PolicyRefused: the ceiling is finite.
+        """
+        self.reserve(NO_NOISE, release_id=release_id)
 
     def prepare(self, event: PrivacyEvent) -> None:
         """Computes what `reserve` looks up: how long that takes would tell about other runs."""

@@ -19,7 +19,7 @@ from securefl.privacy.events import (
     in_order,
 )
 from securefl.privacy.past import NO_PAST, Past
-from securefl.privacy.terms import Terms
+from securefl.privacy.terms import Terms, names_no_opener
 
 _LOOK_AHEAD = 1024  # releases: a search for more would take longer, and few runs have as many
 
@@ -278,6 +278,9 @@ class Ledger:
         if "noise" not in stored_terms:
             del terms["noise"]
             before = self.before.to_unmarked_json()
+        # Ledgers from before openers were recorded do not say who opens sums.
+        if names_no_opener(stored_terms):
+            terms["place"] = self.terms.place.to_json()[:2]
         # Compared in the form in which JSON gives the stored terms back.
         if stored_terms != json.loads(json.dumps(terms)):
             raise LedgerError(

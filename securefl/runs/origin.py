@@ -1,10 +1,9 @@
 """Continues training from a released model, on top of what its clients have spent."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,17 +12,15 @@ from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, Securefl
 from securefl.privacy.accounting.calibration import MIN_SHARE_OF_TARGET
 from securefl.privacy.chain import noise_of, read_entries, seeded_mark
 from securefl.privacy.past import NO_PAST, Past, past_of
-from securefl.privacy.terms import place_called, uncovering
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import Checkpoint, load_checkpoint
+from securefl.runs.claims import Resolved, check_claim, check_places, shown
 from securefl.runs.folder import LabelledCell, RunFolder
 from securefl.runs.form import check_form
 from securefl.runs.lineage import seeded_runs
 from securefl.scenario import catalog
-from securefl.scenario.assemble.ledgers import Origin, place_of
+from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.scenario import Scenario
-
-Resolved = Mapping[str, Any]
 
 # Of [data], what may differ in a later version of a model: which records there are. The split seed
 # and the share that judges stay, so that a record that comes again is on the same side.
@@ -53,7 +50,9 @@ def origin_of(scenario: Scenario) -> Origin | None:
         _check_deal(scenario, earlier)
     _check_publication(scenario, earlier["channel"]["kind"])
     if scenario.claims_dp:
-        _check_claim(scenario, earlier)
+        # A later version has other records, and so another number of them.
+        constants = ("unit", "delta") if scenario.refine else ("unit", "delta", "records")
+        check_claim(scenario, earlier, f"init_from: {scenario.init_from}", constants)
     checkpoint = load_checkpoint(cell.checkpoint)
     weights = checkpoint.state.weights
     if scenario.refine is not None:
@@ -68,7 +67,8 @@ def origin_of(scenario: Scenario) -> Origin | None:
         spent = spent_by_all(Path(scenario.refine.ledgers), spent)
         marks = chain.from_iterable(past.seeded for past in spent.values())
         seeded = tuple(dict.fromkeys([*seeded, *marks]))
-    _check_places(scenario, earlier, spent.values())
+    booked = chain.from_iterable(past.places for past in spent.values())
+    check_places(scenario, earlier, f"init_from: {scenario.init_from}", booked)
     origin = Origin(weights, spent, seeded)
     _check_budget(scenario, origin)
     return origin
@@ -103,8 +103,8 @@ def _check_same_training(scenario: Scenario, earlier: Resolved) -> None:
             here = now[table].get(key)
             if before != here:
                 raise ScenarioError(
-                    f"init_from: {scenario.init_from} has {table}.{key} = {_shown(before)}, "
-                    f"here it is {_shown(here)}; they must be equal: change it here, or "
+                    f"init_from: {scenario.init_from} has {table}.{key} = {shown(before)}, "
+                    f"here it is {shown(here)}; they must be equal: change it here, or "
                     "train a new model"
                 )
 
@@ -140,10 +140,6 @@ def _check_same_form(scenario: Scenario, checkpoint: Checkpoint) -> None:
         )
 
 
-def _shown(value: object) -> object:
-    return "not set" if value is None else value
-
-
 def _check_publication(scenario: Scenario, earlier: str) -> None:
     """Refuses to hand a model that key holders opened to a server. Raises ScenarioError.
 
@@ -157,54 +153,6 @@ def _check_publication(scenario: Scenario, earlier: str) -> None:
             f"init_from: {scenario.init_from} is a {earlier} run, whose model only key holders may "
             f"see, and a {kind} run would show it to the server; continue with "
             f"channel.kind = {earlier!r}"
-        )
-
-
-def _check_claim(scenario: Scenario, earlier: Resolved) -> None:
-    """Refuses a claim that does not cover what the earlier run claimed."""
-    before = earlier["privacy"] or {"epsilon": "inf"}
-    if before["epsilon"] == "inf":
-        raise ScenarioError(
-            f"init_from: {scenario.init_from} claims no DP: its model was trained on these records "
-            "without noise, which no later noise hides"
-        )
-    here = scenario.resolved()["privacy"]
-    # A later version has other records, and so another number of them.
-    constants = ("unit", "delta") if scenario.refine else ("unit", "delta", "records")
-    for key in constants:
-        if before[key] != here[key]:
-            raise ScenarioError(
-                f"init_from: {scenario.init_from} has privacy.{key} = {before[key]}, here it is "
-                f"{here[key]}; they must be equal: change it here, or "
-                "train a new model"
-            )
-    # One client replaced is two added or removed: such epsilons do not add up.
-    sampling = (earlier.get("cohort") or {}).get("sampling")
-    now = None if scenario.cohort is None else scenario.cohort.sampling
-    if scenario.protects_clients and sampling != now:
-        raise ScenarioError(
-            f"init_from: {scenario.init_from} has cohort.sampling = {_shown(sampling)}, here it is "
-            f"{_shown(now)}; their claims have other neighbours, so they must be equal: change it "
-            "here, or train a new model"
-        )
-
-
-def _check_places(scenario: Scenario, earlier: Resolved, spent: Iterable[Past]) -> None:
-    """Refuses a claim against somebody who could see through the noise of an earlier run.
-
-    Ledgers say where noise was added, also where resolved.json was edited. The claim covers the
-    releases of all runs, so that it holds against those alone whom each run's noise holds against.
-    """
-    channel = earlier["channel"]
-    declared = place_called(earlier["privacy"].get("place", "local"), channel.get("corrupt"))
-    booked = chain.from_iterable(past.places for past in spent)
-    here = place_of(scenario)
-    weaker = uncovering((declared, *booked), here)
-    if weaker is not None:
-        raise ScenarioError(
-            f"init_from: {scenario.init_from} has {weaker}, here it is {here}: the claim covers "
-            "what both runs release, and the noise of the earlier one does not hold against all "
-            f"whom this claim names; set {weaker} here, too, or remove init_from"
         )
 
 

@@ -48,16 +48,28 @@ def adversary_words(place: Place, channel: Kind) -> str:
         helpers = "1 client" if place.corrupt == 1 else f"{place.corrupt} clients"
         return f"the claim holds against the server together with up to {helpers} of a sum"
     if place.name == "central":
-        return (
-            f"the claim holds against those who see models only, and NOT against {_opener(channel)}"
-        )
+        return f"the claim holds against {_sides_of_opener(channel)}"
     return ""
 
 
-def _opener(channel: Kind) -> str:
-    """Returns who sees sums, or updates, before the noise is in them."""
+def _sides_of_opener(channel: Kind) -> str:
+    """Returns whom central noise holds against, and who sees sums, or updates, without it.
+
+    Whoever changes a ciphertext can move a number of the sum to where it wraps around, so that one
+    record decides its sign. Key holders cannot tell such a sum from an honest one.
+    """
+    if channel.opener == "key holders":
+        return (
+            "those who get a model and no key, and can change no ciphertext, and NOT against "
+            "the key holders, who open the sum and add the noise, nor against whoever changes "
+            "ciphertexts, as the server could"
+        )
     if channel.shows_every_update:
-        return "the server, which sees every update without noise"
-    if channel.server_holds_model:
-        return "the server, which opens the sum and adds the noise"
-    return "the key holders, who open the sum and add the noise"
+        return (
+            "those who see models only, and NOT against the server, which sees every update "
+            "without noise"
+        )
+    return (
+        "those who see models only, and NOT against the server, which opens the sum and adds the "
+        "noise"
+    )

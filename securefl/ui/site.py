@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from securefl.errors import Interrupted, NotReady, RunFolderError, SecureflError
-from securefl.federation.policy import Proposal, load_policy
+from securefl.federation.policy import load_policy
+from securefl.federation.proposal import Proposal
 from securefl.files import is_held, locked, write_json
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.past import past_of

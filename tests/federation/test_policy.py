@@ -8,13 +8,9 @@ from typing import Any
 import pytest
 
 from securefl.errors import PolicyRefused, ScenarioError
-from securefl.federation.policy import (
-    Policy,
-    Proposal,
-    load_policy,
-    parse_policy,
-)
+from securefl.federation.policy import Policy, load_policy, parse_policy
 from securefl.federation.policy_text import STRICT, with_code
+from securefl.federation.proposal import Proposal
 from securefl.privacy.terms import LOCAL, Place
 
 SHARES = Place("distributed", 2)
@@ -63,6 +59,11 @@ def test_a_proposal_on_the_edge_of_every_bound_is_allowed() -> None:
             "budget.places does not list .distributed.: .* more than 2 of the",
         ),
         ({"earlier": (LOCAL, SHARES)}, "budget.places does not list 'distributed', and an earlier"),
+        (
+            {"total_epsilon": math.inf},
+            "budget.epsilon = 8 bounds all federations on the data set together, and an earlier "
+            "one claimed no epsilon",
+        ),
         ({"evaluation": "noisy"}, "evaluation.leave = 'never' does not allow 'noisy'"),
         ({"evaluation": "sums"}, "evaluation.leave = 'never' does not allow 'sums'"),
     ],
@@ -113,6 +114,32 @@ def test_noise_in_shares_needs_a_site_that_lists_it() -> None:
         )
     with pytest.raises(PolicyRefused, match=r"budget\.places does not list 'local'"):
         parse_policy('budget = { places = ["distributed"] }').check(EDGE, pins=True)
+
+
+def test_earlier_noise_in_shares_withstands_as_many_sites_as_the_policy_asks() -> None:
+    policy = parse_policy(
+        'budget = { places = ["local", "distributed"] }\nchannel = { corrupt = 2 }'
+    )
+    earlier = (LOCAL, SHARES, Place("distributed", 3))
+    for place in (SHARES, LOCAL):
+        proposal = replace(EDGE, corrupt=2, place=place)
+        policy.check(replace(proposal, earlier=earlier), pins=True)
+        sentence = (
+            r"^channel\.corrupt = 2 does not allow noise that withstands 1 corrupt site\(s\), and "
+            "an earlier federation on the data set had such noise: their total holds against no "
+            "more$"
+        )
+        with pytest.raises(PolicyRefused, match=sentence):
+            policy.check(replace(proposal, earlier=(*earlier, Place("distributed", 1))), pins=True)
+
+
+def test_a_runs_own_place_in_the_ledger_is_refused_once() -> None:
+    proposal = replace(EDGE, place=SHARES, corrupt=2, earlier=(SHARES,))
+    text = 'budget = { places = ["distributed"] }\nchannel = { corrupt = 3 }'
+    with pytest.raises(
+        PolicyRefused, match=r"^channel\.corrupt = 3 does not allow masks .* sites$"
+    ):
+        parse_policy(text).check(proposal, pins=True)
 
 
 def test_a_budget_without_a_bound_asks_for_no_place() -> None:

@@ -21,6 +21,7 @@ from securefl.learning.clipped_gradient import (
     projected,
     sums_of,
 )
+from securefl.learning.clipping.exact import WholeRows
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.head_sums import HeadSums, Rows, linear_head
 from securefl.learning.models.images import cnn
@@ -29,7 +30,7 @@ from securefl.learning.models.scattering.features import FixedFeatures, Recipe
 from securefl.learning.models.scattering.head import scattering
 from securefl.learning.models.scattering.prior import Prior
 from securefl.learning.options import StepOptions
-from securefl.learning.plan import DpPlan, LocalTraining, SumPlan
+from securefl.learning.plan import ROUNDED, DpPlan, LocalTraining, SumPlan
 from securefl.privacy.events import DiscreteGaussianSum, SampledGaussian
 from securefl.rng import Keystream, seeded_keystream
 
@@ -136,8 +137,11 @@ def test_one_record_moves_the_sum_of_many_no_further_than_noise_is_sized_for(clo
     others = sums.clipped_sum(weights, prepared, torch.arange(1, records), clip=1.0)
     first = sums.clipped_sum(weights, prepared, torch.arange(1), clip=1.0)
     assert float((every - others).norm()) <= plan.sensitivity == plan.deviation
-    # Besides its own gradient, a record moves the roundings of all others.
-    assert 1e-7 < float((every - others - first).norm()) <= plan.sensitivity - plan.clip
+    shift = float((every - others - first).norm())
+    if closed:  # Nothing but the value of each of the three sums is rounded, in float64.
+        assert shift <= 3 * 2.0**-51 * float(every.norm())
+    else:  # Besides its own gradient, a record moves the roundings of all others.
+        assert 1e-7 < shift <= plan.sensitivity - plan.clip
 
 
 @pytest.mark.parametrize("shares", [[0.3, 0.7], [0.2, 0.5, 0.3]], ids=["two", "three"])
@@ -334,6 +338,26 @@ def test_a_client_whose_noise_is_not_its_own_adds_none_and_pays_for_the_sum() ->
     assert torch.equal(one.fit(weights, round=0).delta, other.fit(weights, round=0).delta)
 
 
+@pytest.mark.parametrize("hidden", [(), (3,)], ids=["closed form", "any model"])
+def test_where_others_add_the_noise_a_sum_has_room_for_its_roundings(
+    hidden: tuple[int, ...],
+) -> None:
+    task = TASKS["two classes"]
+    event = DiscreteGaussianSum.of(9.0, 3, sensitivity=1.0, granularity=0.1, dimension=7)
+    own = SumPlan.of(20_000, clip=0.5, rate=None)
+    examples = Examples(torch.full((1, 6), 1e6), torch.tensor([1]))
+    lengths = []
+    for plan in (own, replace(own, release=event)):
+        model = mlp(task, hidden=hidden, generator=torch.Generator().manual_seed(2))
+        weights = -vector.to_vector(model).abs() if not hidden else vector.to_vector(model)
+        local = training(task, {0: examples}, {0: plan}, model=model)
+        delta = clipped_gradient_trainers(local)[0].fit(weights, round=0).delta.double()
+        lengths.append(float(delta.norm()) * 20_000)
+    room = 20_000 * 0.5 * ROUNDED if hidden else 0.0
+    assert lengths[0] == pytest.approx(0.5, rel=1e-5)
+    assert lengths[0] - lengths[1] == pytest.approx(room, abs=1e-6)
+
+
 def test_the_sum_is_divided_by_the_declared_number_of_records() -> None:
     task = TASKS["two classes"]
     examples, weights = some_examples(task, 12), torch.ones(7)
@@ -424,7 +448,8 @@ def test_a_head_and_its_rows_belong_together() -> None:
     deep = mlp(task, hidden=(3,), generator=torch.Generator())
     with pytest.raises(ValueError, match="no linear layer on fixed features"):
         HeadSums(deep, task, StepOptions())
-    rows = Rows(torch.zeros(1, 6), torch.zeros(1), torch.zeros(1))
+    inputs = WholeRows(torch.zeros(1, 6), torch.ones(1))
+    rows = Rows(inputs, torch.zeros(1), torch.zeros(1))
     with pytest.raises(TypeError, match="rows are for a linear layer"):
         ModelSums(DpSgd(deep, task, lr=1.0)).clipped_sum(
             torch.zeros(vector.size(deep)), rows, None, clip=1.0

@@ -551,3 +551,27 @@ def test_clients_and_rounds_draw_uncorrelated_noise() -> None:
         noises += [trainer.fit(torch.zeros(4001), round=round).delta.double() for round in (0, 1)]
     for noise, other in combinations(noises, 2):
         assert abs(float((noise * other).mean())) < 4.9 / math.sqrt(4001)
+
+
+@pytest.mark.parametrize("batch", [1, 15, 16, 17])
+def test_what_fills_a_batch_up_is_no_example(batch: int) -> None:
+    task = Task(features=5, classes=3)
+    machine = DpSgd(mlp(task, hidden=(4,), generator=torch.Generator()), task, lr=1.0)
+    drawing = torch.Generator().manual_seed(1)
+    features = torch.randn(20, 5, generator=drawing)
+    examples = Examples(features, torch.randint(3, (20,), generator=drawing))
+    gradients = machine.gradients(examples, torch.arange(batch))
+    norms = gradients.norms()
+    assert gradients.n == len(norms) == batch
+    by_hand = [machine.gradients(examples, torch.tensor([i])) for i in range(batch)]
+    torch.testing.assert_close(norms, torch.cat([one.norms() for one in by_hand]))
+    # Others that follow, such as an audit's canaries, keep their places behind the filling.
+    ones = torch.ones(2, sum(p.numel() for p in machine.trained))
+    joined = gradients.joined(machine.by_parameter(ones))
+    assert joined.n == len(joined.norms()) == batch + 2
+    torch.testing.assert_close(joined.norms()[:batch], norms)
+    factors = torch.arange(1.0, batch + 3, dtype=torch.float64)
+    expected = sum(
+        machine.flat_sum(one, factors[i : i + 1]) for i, one in enumerate(by_hand)
+    ) + float(factors[-2:].sum())
+    torch.testing.assert_close(machine.flat_sum(joined, factors), expected, rtol=1e-4, atol=1e-4)

@@ -140,3 +140,27 @@ def test_a_run_that_released_nothing_leaves_no_place(path: Path) -> None:
     placed(path, "a", LOCAL).reserve(EVENT, release_id=rid("a", 0))
     placed(path, "b", Place("distributed", 2))
     assert placed(path, "a", LOCAL).places == (LOCAL,)
+
+
+def test_a_training_without_a_claim_leaves_no_budget_under_any_finite_ceiling(path: Path) -> None:
+    free = opened(path, "a", budget=math.inf, ceiling=FREE)
+    free.reserve_unclaimed(rid("a", 0))
+    free.reserve_unclaimed(rid("a", 0))
+    free.reserve_unclaimed(rid("a", 1))
+    assert len(read_entries(path)) == 2
+    second = opened(path, "b", ceiling=Ceiling(1e9, 1e-5))
+    assert second.epsilon_with(EVENT, 0) == math.inf
+    # The run's own epsilon is about its own releases.
+    assert second.epsilon() == 0.0
+    before = path.read_bytes()
+    with pytest.raises(PolicyRefused, match="all federations on this data set would cost more"):
+        second.reserve(EVENT, release_id=rid("b", 0))
+    assert path.read_bytes() == before
+    opened(path, "b", ceiling=FREE).reserve(EVENT, release_id=rid("b", 0))
+
+
+def test_a_training_without_a_claim_is_refused_under_a_finite_ceiling(path: Path) -> None:
+    ledger = opened(path, "a", budget=math.inf, ceiling=Ceiling(1e9, 1e-5))
+    with pytest.raises(PolicyRefused, match="all federations on this data set would cost more"):
+        ledger.reserve_unclaimed(rid("a", 0))
+    assert not path.exists()

@@ -969,10 +969,15 @@ def test_a_ledger_of_another_unit_or_other_neighbours_is_not_continued(
 
 
 CENTRAL, ONE, TWO = Place("central"), Place("distributed", 1), Place("distributed", 2)
+KEYS = Place("central", opener="key holders")
 
 
 @pytest.mark.parametrize(
-    ("before", "now"), [(CENTRAL, LOCAL), (CENTRAL, ONE), (ONE, CENTRAL), (ONE, TWO), (TWO, LOCAL)]
+    ("before", "now"),
+    [
+        *((CENTRAL, LOCAL), (CENTRAL, ONE), (ONE, CENTRAL), (ONE, TWO), (TWO, LOCAL)),
+        *((CENTRAL, KEYS), (KEYS, CENTRAL)),
+    ],
 )
 def test_a_ledger_does_not_go_on_from_one_that_holds_against_fewer(
     path: Path, tmp_path: Path, before: Place, now: Place
@@ -1005,10 +1010,30 @@ def test_a_ledger_does_not_open_under_another_place(path: Path) -> None:
     assert Ledger(path, TERMS._replace(place=ONE)).count(SHARES) == 1
 
 
+@pytest.mark.parametrize("place", [CENTRAL, KEYS])
+def test_a_ledger_from_before_openers_were_recorded_is_continued(path: Path, place: Place) -> None:
+    path.parent.mkdir()
+    body = {"kind": "begin", "release": None, "event": None}
+    line, _ = chain(GENESIS, {**body, "terms": {**TERMS.to_json(), "place": ["central", 0]}})
+    path.write_bytes(line)
+    Ledger(path, TERMS._replace(place=place)).reserve(SHARES, release_id=rid(0))
+    # The server may have opened the sums of a run before.
+    assert past_of(path).places == (CENTRAL,)
+    with pytest.raises(LedgerError, match="was kept under other terms"):
+        Ledger(path, TERMS._replace(place=ONE))
+
+
+def test_a_ledger_names_who_opens_the_sums_of_central_noise(path: Path) -> None:
+    Ledger(path, TERMS._replace(place=KEYS)).reserve(SHARES, release_id=rid(0))
+    assert past_of(path).places == (KEYS,)
+    with pytest.raises(LedgerError, match="was kept under other terms"):
+        Ledger(path, TERMS._replace(place=CENTRAL))
+
+
 def test_a_first_line_that_names_no_place_there_is_counts_as_damaged(path: Path) -> None:
     path.parent.mkdir()
     body = {"kind": "begin", "release": None, "event": None}
-    for place in (["moon", 0], ["distributed", True], ["distributed"], 7):
+    for place in (["moon", 0], ["central", 0, "moon"], ["distributed", True], ["distributed"], 7):
         line, _ = chain(GENESIS, {**body, "terms": {**TERMS.to_json(), "place": place}})
         path.write_bytes(line)
         with pytest.raises(LedgerError, match="is damaged at line 1"):

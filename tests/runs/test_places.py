@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -30,14 +31,17 @@ WORDS = {
     "local": "privacy.place = 'local'",
     "one": "privacy.place = 'distributed' and channel.corrupt = 1",
     "two": "privacy.place = 'distributed' and channel.corrupt = 2",
-    "central": "privacy.place = 'central'",
+    "central": "privacy.place = 'central' (sums opened by the server)",
+    "keys": "privacy.place = 'central' (sums opened by the key holders)",
 }
 Play = Callable[[str], Path]
 
 
 def text_of(name: str, epsilon: float = 3.0) -> str:
-    place = "distributed" if name in ("one", "two") else name
+    place = {"one": "distributed", "two": "distributed", "keys": "central"}.get(name, name)
     text = TEXT.replace("PLACE", place).replace("EPSILON", str(epsilon))
+    if name == "keys":
+        return f'{text}channel = {{ kind = "ckks" }}\n'
     if place != "distributed":
         return text
     return f'{text}channel = {{ kind = "masked", corrupt = {["one", "two"].index(name) + 1} }}\n'
@@ -64,7 +68,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Play:
     ("before", "now"),
     [
         *(("central", "local"), ("central", "one"), ("one", "central"), ("one", "two")),
-        *(("one", "local"), ("two", "local")),
+        *(("one", "local"), ("two", "local"), ("central", "keys")),
     ],
 )
 def test_a_run_that_claims_more_than_the_one_before_is_refused(
@@ -74,7 +78,7 @@ def test_a_run_that_claims_more_than_the_one_before_is_refused(
     with pytest.raises(ScenarioError) as refusal:
         origin_of(scenario)
     assert f"has {WORDS[before]}, here it is {WORDS[now]}: the claim" in str(refusal.value)
-    assert f"; set {WORDS[before]} here, too, or remove init_from" in str(refusal.value)
+    assert f"; set {WORDS[before]} here, too, or train a new model" in str(refusal.value)
     with pytest.raises(ScenarioError, match="does not hold against all"):
         api.run(scenario, tmp_path / "later")
     assert not (tmp_path / "later").exists()
@@ -84,7 +88,7 @@ def test_a_run_that_claims_more_than_the_one_before_is_refused(
     ("before", "now"),
     [
         *(("local", "central"), ("local", "one"), ("two", "one"), ("one", "one")),
-        ("central", "central"),
+        *(("central", "central"), ("keys", "keys"), ("local", "keys")),
     ],
 )
 def test_a_run_that_claims_no_more_than_the_one_before_goes_on(
@@ -98,7 +102,7 @@ def test_a_third_run_hears_of_the_place_of_the_first(played: Play, tmp_path: Pat
     api.run(parse_scenario(second), tmp_path / "second", text=second)
     (verdict,) = examine(tmp_path / "second")
     assert verdict.findings == []
-    with pytest.raises(ScenarioError, match=r"has privacy\.place = 'central', here it is"):
+    with pytest.raises(ScenarioError, match=r"'central' \(sums opened by the server\), here it is"):
         origin_of(parse_scenario(after(tmp_path / "second", "local", 7.0)))
 
 
@@ -117,11 +121,25 @@ def test_ledgers_tell_the_place_though_the_scenario_was_edited(tmp_path: Path) -
     (cell,) = held["cells"].values()
     cell["privacy"]["place"] = "local"
     file.write_text(json.dumps(held))
-    with pytest.raises(ScenarioError, match=r"has privacy\.place = 'central', here it is"):
+    with pytest.raises(ScenarioError, match=r"'central' \(sums opened by the server\), here it is"):
         origin_of(parse_scenario(after(tmp_path / "first", "local")))
     (verdict,) = examine(tmp_path / "first")
     messages = {finding.name: finding.message for finding in verdict.findings}
-    assert "kept at place privacy.place = 'central', the scenario says" in messages["ledger-edited"]
+    assert "kept at place privacy.place = 'central' (sums opened" in messages["ledger-edited"]
+
+
+def test_a_ledger_shows_that_the_channel_was_edited(played: Play, tmp_path: Path) -> None:
+    copytree(played("keys"), tmp_path / "run")
+    (verdict,) = examine(tmp_path / "run")
+    assert verdict.findings == []
+    file = tmp_path / "run/resolved.json"
+    held = json.loads(file.read_text())
+    (cell,) = held["cells"].values()
+    cell["channel"]["kind"] = "plain"
+    file.write_text(json.dumps(held))
+    (verdict,) = examine(tmp_path / "run")
+    messages = {finding.name: finding.message for finding in verdict.findings}
+    assert "at place privacy.place = 'central' (sums opened by the key" in messages["ledger-edited"]
 
 
 def test_the_scenario_tells_the_place_where_ledgers_do_not(tmp_path: Path) -> None:
@@ -129,7 +147,7 @@ def test_the_scenario_tells_the_place_where_ledgers_do_not(tmp_path: Path) -> No
     api.run(parse_scenario(text), tmp_path / "first", text=text)
     file = tmp_path / "first/resolved.json"
     file.write_text(file.read_text().replace('"place": "local"', '"place": "central"'))
-    with pytest.raises(ScenarioError, match=r"has privacy\.place = 'central', here it is"):
+    with pytest.raises(ScenarioError, match=r"'central' \(sums opened by the server\), here it is"):
         origin_of(parse_scenario(after(tmp_path / "first", "local")))
 
 
@@ -180,6 +198,12 @@ def page_of(folder: Path) -> str:
             "central",
             "The claim holds against those who see models only, and NOT against the server, which "
             "sees every update without noise.",
+        ),
+        (
+            "keys",
+            "The claim holds against those who get a model and no key, and can change no "
+            "ciphertext, and NOT against the key holders, who open the sum and add the noise, nor "
+            "against whoever changes ciphertexts, as the server could.",
         ),
     ],
 )

@@ -36,7 +36,9 @@ MODELS_ONLY = "central noise: the claim holds against those who see models only,
         ),
         (
             ('privacy.place="central"', 'channel.kind="ckks"'),
-            MODELS_ONLY + "the key holders, who open the sum and add the noise",
+            "central noise: the claim holds against those who get a model and no key, and can "
+            "change no ciphertext, and NOT against the key holders, who open the sum and add the "
+            "noise, nor against whoever changes ciphertexts, as the server could",
         ),
     ],
     ids=range(6),

@@ -257,7 +257,7 @@ def test_too_little_noise_ends_a_run_early() -> None:
              "together with up to 1 client of a sum"),
         ((CENTRAL,), "NOT against the server, which opens the sum and adds the noise"),
         ((CENTRAL, 'channel.kind="plain"'), "which sees every update without noise"),
-        ((CENTRAL, 'channel.kind="ckks"'), "the key holders, who open the sum and add the noise"),
+        ((CENTRAL, 'channel.kind="ckks"'), "a model and no key, and can change no ciphertext"),
     ],
 )  # fmt: skip
 def test_a_summary_says_whom_the_claim_holds_against(

@@ -174,6 +174,10 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
         ('cohort={ size = 10, sampling = "poisson", over_select = 1.5 }',),
         "cohort.over_select chooses among the invited",
     ),
+    (
+        (POISSON, 'privacy.place="central"', "channel.kind=ckks"),
+        "clients that are out encrypt zeros, in less time, so that the server could see the coins",
+    ),
     (('topology={ kind = "cyclic" }',), "is for one server and its clients, got topology.kind"),
     (('topology={ kind = "hierarchical", regions = [[0]] }',), "is for one server and its clients"),
     (("rehearsal={ client = 0 }",), "rehearsal changes single records of a client"),

@@ -27,20 +27,27 @@ class BatchGradients:
     Args:
         n: number of examples.
         layers: parameters of a layer, and their gradients.
+        filling: places of rows in the layers that only fill a batch up, and are no examples.
     """
 
     n: int
     layers: Sequence[tuple[Sequence[nn.Parameter], LayerGradients]]
+    filling: range = range(0)
 
     def norms(self) -> Tensor:
         """Returns (n,) float64, upper bounds of the norms over all parameters together."""
         squares = [gradients.norms().square() for _, gradients in self.layers]
         if not squares:
             return torch.zeros(self.n, dtype=torch.float64)
-        return sum(squares[1:], start=squares[0]).sqrt()
+        norms = sum(squares[1:], start=squares[0]).sqrt()
+        return torch.cat([norms[: self.filling.start], norms[self.filling.stop :]])
 
     def sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """Yields each parameter with the sum over examples of factor (n,) times gradient."""
+        if self.filling:
+            place = self.filling.start
+            zeros = factors.new_zeros(len(self.filling))
+            factors = torch.cat([factors[:place], zeros, factors[place:]])
         for parameters, gradients in self.layers:
             yield from zip(parameters, gradients.sums(factors), strict=True)
 
@@ -51,11 +58,12 @@ class BatchGradients:
             rows: parameter -> its gradients (k, *shape) for the others.
         """
         counts = {len(of_parameter) for of_parameter in rows.values()}
+        before = self.n + len(self.filling)
         layers = [
-            (parameters, Joined(gradients, Whole([rows[p] for p in parameters]), self.n))
+            (parameters, Joined(gradients, Whole([rows[p] for p in parameters]), before))
             for parameters, gradients in self.layers
         ]
-        return BatchGradients(self.n + max(counts), layers)
+        return BatchGradients(self.n + max(counts), layers, self.filling)
 
 
 NO_GRADIENTS = BatchGradients(0, ())

@@ -45,7 +45,7 @@ def _other_terms(case: Case, client: int) -> str | None:
     if not lines:
         return None
     terms = lines[0].get("terms") or {}
-    terms = {**terms, "place": place_in(terms)}
+    terms = {**terms, "place": place_in(terms, case.opener)}
     privacy = case.scenario["privacy"]
     claimed = {"unit": privacy["unit"], "delta": privacy["delta"], "budget": privacy["epsilon"]}
     claimed["place"] = case.claimed_place

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from securefl.privacy.events import FIT_ROUND, PrivacyEvent, event_from_json
-from securefl.privacy.terms import Place
+from securefl.privacy.terms import Opener, Place
 
 Table = Mapping[str, Any]
 # Keys of [practice] about the inside of an update, on which a claim about clients does not rest.
@@ -34,6 +34,7 @@ class Case:
             them.
         has_noise: whether its way of training adds noise.
         numbers: round -> the numbers under which a client pays for its trainings in it.
+        opener: who sees the sums of its channel before central noise is in them.
     """
 
     scenario: Table
@@ -46,6 +47,7 @@ class Case:
     folder_scenarios: Sequence[Table] = ()
     has_noise: bool = True
     numbers: Callable[[int], range] = once_a_round
+    opener: Opener = "server"
 
     @property
     def has_ended(self) -> bool:
@@ -96,6 +98,8 @@ class Case:
     @property
     def claimed_place(self) -> Place:
         """Where noise is added, and how many clients may help the server."""
+        if self.place == "central":
+            return Place(self.place, opener=self.opener)
         if self.place != "distributed":
             return Place(self.place)
         # At least one: every client knows its own share.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError
-from securefl.federation.policy import Proposal
 from securefl.federation.policy_text import with_code
+from securefl.federation.proposal import Proposal
 from securefl.files import disk_errors, locked, read_text, write_atomic
 from securefl.privacy.data_set import DataSetLedger
 from securefl.privacy.events import PrivacyEvent
@@ -84,7 +84,7 @@ def outlook_of(folder: Folder, records: Registered) -> Outlook:
     parts = parts_of(folder, records.train, ledger)
     cost = parts.trainer.cost
     spent, total, rounds = 0.0, float("inf"), None
-    if ledger is not None and cost is not None:
+    if cost is not None:
         spent = ledger.epsilon_with(cost, 0)
         allowed = ledger.allowed(cost, most=ledger.count(cost) + scenario.rounds)
         # The run's own budget may end it before its last round.
@@ -95,7 +95,7 @@ def outlook_of(folder: Folder, records: Registered) -> Outlook:
         asked,
         total_epsilon=total,
         rounds=folder.charter.rounds,
-        earlier=() if ledger is None else ledger.places,
+        earlier=ledger.places,
         test_epsilon=asked.test_epsilon + spent_on_figures(folder, records.digest),
     )
     return Outlook(proposal, spent, cost, rounds)
@@ -208,7 +208,7 @@ def _require_witness(folder: Folder, log: AuditLog) -> None:
         )
 
 
-def _begin_witness(folder: Folder, log: AuditLog, ledger: DataSetLedger | None) -> None:
+def _begin_witness(folder: Folder, log: AuditLog, ledger: DataSetLedger) -> None:
     """Puts the present state into the witness, so that a missing one is noticed from now on."""
     monotonic = FileMonotonic(folder.path / ANSWERED)
     journal = journal_of(folder, log, monotonic, ledger)

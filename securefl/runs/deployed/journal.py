@@ -8,7 +8,6 @@ reply.bin       the last reply, so that the same envelope gets it also after a r
 audit.jsonl     what left
 """
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,7 @@ class Journal:
         key: its Ed25519 key.
         log: the audit log.
         monotonic: numbers that only grow.
-        ledger: of the data set; None where no epsilon is claimed.
-        heads: of the data set's ledger where this run books nothing in it, the oldest first.
+        ledger: of the data set; None without one.
         figures: the ledger of this run's figures; None where none has noise.
         witness: a file on another volume, for the newest receipt; None without one.
     """
@@ -57,7 +55,6 @@ class Journal:
         log: AuditLog,
         monotonic: Monotonic,
         ledger: Ledger | None,
-        heads: Sequence[str] = (GENESIS,),
         figures: Ledger | None = None,
         witness: Path | None = None,
     ) -> None:
@@ -69,7 +66,6 @@ class Journal:
         self.log = log
         self._monotonic = monotonic
         self._ledger = ledger
-        self._other_heads = heads
         self._figures = figures
         self._witness = witness
 
@@ -146,7 +142,7 @@ class Journal:
             known = read_witness(self._witness, public, site=self._site)
         else:
             return
-        ledger = self._other_heads if self._ledger is None else self._ledger.heads
+        ledger = (GENESIS,) if self._ledger is None else self._ledger.heads
         tags = partial(self._blind.tags, known)
         files = Files(self._folder, tags(ledger), tags(self.log.heads), self._last_or_none)
         files.require(known)
@@ -164,7 +160,7 @@ class Journal:
         return max(0, self._last(charter))
 
     def _receipt(self, number: int) -> Receipt:
-        ledger = self._other_heads[-1] if self._ledger is None else self._ledger.head
+        ledger = GENESIS if self._ledger is None else self._ledger.head
         tags = (self._blind.tag(self._charter, number, head) for head in (ledger, self.log.head))
         return Receipt(self._charter, self._site, number, *tags)
 

@@ -11,6 +11,7 @@ from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import write_atomic
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.claims import check_claim, check_places
 from securefl.runs.deployed.certificates import CA_CERTIFICATE, TLS_CERTIFICATE, Authority
 from securefl.runs.deployed.charter import CHARTER, Charter, Shared, chartered
 from securefl.runs.deployed.documents import utc_now
@@ -20,6 +21,7 @@ from securefl.runs.deployed.invitation import INVITATION
 from securefl.runs.deployed.keys import AUTHORITY_KEY, SIGNING_KEY, TLS_KEY, check_private
 from securefl.runs.deployed.receipts import RECEIPTS
 from securefl.scenario.assemble.public import public_parts
+from securefl.scenario.scenario import Scenario
 
 _SECRET = (AUTHORITY_KEY, SIGNING_KEY, TLS_KEY)
 _PUBLIC = (CA_CERTIFICATE, TLS_CERTIFICATE, INVITATION)
@@ -31,7 +33,7 @@ def refine(folder: Path, shared: Shared, out: Path, *, days: float) -> Charter:
     Raises:
         RunFolderError: the earlier run has not ended, or its folder is damaged.
         ScenarioError: the scenario does not run between sites, or has other sites or another
-            model; or `out` exists.
+            model; or its claim would rest on training that claimed none, or less; or `out` exists.
     """
     check_private(folder)
     before = charter_in(folder)
@@ -43,6 +45,7 @@ def refine(folder: Path, shared: Shared, out: Path, *, days: float) -> Charter:
         raise ScenarioError(
             f"the scenario has {scenario.clients} sites, the earlier run {len(before.roster)}"
         )
+    _check_claims(scenario, before.shared, folder)
     public = public_parts(scenario, run="")
     weights = vector.to_vector(public.model)
     if not load_checkpoint(cell.checkpoint).fits(weights, vector.shapes(public.model)):
@@ -66,3 +69,15 @@ def refine(folder: Path, shared: Shared, out: Path, *, days: float) -> Charter:
         )
         charter.write(out / CHARTER)
     return charter
+
+
+def _check_claims(scenario: Scenario, before: Shared, folder: Path) -> None:
+    """Refuses a claim that the earlier run does not cover, as `init_from` does.
+
+    Its cost adds up in the ledgers of sites, which the coordinator does not see.
+    """
+    if scenario.claims_dp:
+        name = f"the run of {folder}"
+        earlier = before.scenario().resolved()
+        check_claim(scenario, earlier, name, ("unit", "delta"))
+        check_places(scenario, earlier, name)

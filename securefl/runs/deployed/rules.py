@@ -7,9 +7,13 @@ import datetime
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from securefl.errors import PolicyRefused
-from securefl.federation.policy import Policy, Proposal
+from securefl.federation.policy import Policy
+from securefl.federation.proposal import Proposal
+from securefl.privacy.data_set import DataSetLedger
+from securefl.privacy.events import ReleaseId
 from securefl.privacy.terms import LOCAL
 from securefl.runs.deployed.audit_log import SECONDS_A_DAY, AuditLog, Event
 from securefl.runs.deployed.charter import Charter
@@ -28,6 +32,7 @@ class Rules:
         log: counts the trainings, also those before a restart.
         clock: seconds since 1970, UTC.
         figures_spent: returns the epsilon of all noisy figures that other federations got so far.
+        books: number of the site, and the open ledger of its data set; None without one.
     """
 
     def __init__(
@@ -38,7 +43,9 @@ class Rules:
         clock: Callable[[], float] = time.time,
         *,
         figures_spent: Callable[[], float] = lambda: 0.0,
+        books: tuple[int, DataSetLedger] | None = None,
     ) -> None:
+        self._books = books
         self._figures_spent = figures_spent
         self._policy = policy
         self._charter = charter
@@ -55,19 +62,29 @@ class Rules:
         Raises:
             RunFailed: the charter is not valid now.
             PolicyRefused: the policy was tightened since the approval, and no longer allows what
-                the charter asks.
+                the charter asks; or another federation has added noise to releases of the data set
+                since, in a place that the policy does not allow.
         """
         now = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC)
         self._charter.check_clock(now)
-        self._policy.check(self._proposal)
+        self._check_policy()
+
+    def _check_policy(self) -> None:
+        """Checks what the charter asks, next to what is in the ledger by now."""
+        earlier = () if self._books is None else self._books[1].places
+        self._policy.check(replace(self._proposal, earlier=earlier))
 
     def permit(self, round: int) -> None:
         """Permits one training, and writes that it begins.
 
+        A training with a claim is paid by the client, one without a claim is booked here.
+
         Raises:
-            PolicyRefused: it would be one too many, or the round was trained before.
-            OSError: the log cannot be written.
+            PolicyRefused: it would be one too many, or the round was trained before; or the policy
+                does not allow it next to what is in the ledger.
+            OSError: the log or the ledger cannot be written.
         """
+        self._check_policy()
         under_charter = self._log.trainings(charter=self._digest)
         if round in under_charter:
             raise PolicyRefused(f"round {round} was trained before, and is not trained again")
@@ -78,6 +95,9 @@ class Rules:
         a_day = self._policy.rounds.a_day
         if len(self._log.trainings(since=self._clock() - SECONDS_A_DAY)) >= a_day:
             raise PolicyRefused(f"rounds.a_day = {a_day} does not allow another training today")
+        if self._books is not None and math.isinf(self._proposal.epsilon):
+            site, ledger = self._books
+            ledger.reserve_unclaimed(ReleaseId(self._charter.run, site, round, 0))
         self._log.note(Event.TRAINING, charter=self._digest, round=round)
 
     def permit_counting(self, round: int) -> None:

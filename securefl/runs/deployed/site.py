@@ -99,17 +99,21 @@ def opened_site(path: Path) -> Iterator[OpenSite]:
             raise site.not_ready
 
 
-def parts_of(folder: Folder, records: Examples, ledger: DataSetLedger | None) -> SiteParts:
+def parts_of(folder: Folder, records: Examples, ledger: DataSetLedger) -> SiteParts:
     """Returns everything that the site's client is joined from.
+
+    A client that claims no epsilon does not know the ledger: `Rules` book its trainings.
 
     Raises:
         RunFolderError: code, layout or first model here are not the charter's.
     """
     charter = folder.charter
-    public = public_parts(charter.scenario(), run=charter.run)
+    scenario = charter.scenario()
+    public = public_parts(scenario, run=charter.run)
     charter.check_public(public)
     remember = user_cache().remember
-    return site_parts(public, folder.site, records, ledger=ledger, remember=remember)
+    own = ledger if scenario.claims_dp else None
+    return site_parts(public, folder.site, records, ledger=own, remember=remember)
 
 
 def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
@@ -123,7 +127,8 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
     journal = journal_of(folder, log, monotonic, ledger, figures)
     journal.require_current()
     require_figures(folder, log)
-    rules = Rules(folder.policy, charter, log, figures_spent=partial(spent_on_figures, folder))
+    spent = partial(spent_on_figures, folder)
+    rules = Rules(folder.policy, charter, log, figures_spent=spent, books=(folder.site, ledger))
     rules.check()
     limit = envelope_limit(scenario)
 
@@ -137,7 +142,7 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
     except NotReady as reason:
         return OpenSite(agent(NotReadySpeaker(reason)), limit, reason)
     parts = parts_of(folder, records.train, ledger)
-    if ledger is not None and parts.trainer.cost is not None:
+    if parts.trainer.cost is not None:
         ledger.prepare(parts.trainer.cost)
     member = Membership(folder.site, folder.key, charter.keys, charter.server_key, monotonic)
     counting = counting_speaker(

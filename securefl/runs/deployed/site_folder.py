@@ -3,7 +3,8 @@
 charter.json approval.json site.toml policy.toml ledger/ audit.jsonl answered.json reply.bin
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from securefl.federation.policy import Policy, load_policy
 from securefl.files import locked, read_json, write_json
 from securefl.privacy.data_set import Ceiling, DataSetLedger
 from securefl.privacy.ledger import Ledger
-from securefl.privacy.past import NO_PAST, past_of
+from securefl.privacy.terms import Terms
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.audit_log import AuditLog
 from securefl.runs.deployed.charter import CHARTER, Charter
@@ -187,10 +188,8 @@ def require_registered(folder: Folder, digest: str) -> None:
         )
 
 
-def ledger_of(
-    folder: Folder, scenario: Scenario, digest: str | None = None
-) -> DataSetLedger | None:
-    """Opens the ledger of the site's data set; None where no epsilon is claimed.
+def ledger_of(folder: Folder, scenario: Scenario, digest: str | None = None) -> DataSetLedger:
+    """Opens the ledger of the site's data set, in which every run books its trainings.
 
     Args:
         folder: of the site.
@@ -203,7 +202,7 @@ def ledger_of(
     """
     terms = terms_of(scenario)
     if terms is None:
-        return None
+        terms = Terms("example", "add_remove", folder.ceiling.delta, math.inf)
     path = ledger_file(folder, digest)
     return DataSetLedger(path, folder.charter.run, terms, folder.ceiling)
 
@@ -233,19 +232,11 @@ def _registered(folder: Path) -> dict[str, Any]:
     return known
 
 
-def _heads_of(folder: Folder) -> Sequence[str]:
-    """Returns the heads of the ledger of the registered data set; one of a run without a claim."""
-    if not (folder.path / LEDGERS / REGISTERED).exists():
-        return NO_PAST.heads
-    path = registered_ledger(folder.path, folder.settings)
-    return past_of(path).heads if path.exists() else NO_PAST.heads
-
-
 def journal_of(
     folder: Folder,
     log: AuditLog,
     monotonic: FileMonotonic,
-    ledger: DataSetLedger | None,
+    ledger: DataSetLedger,
     figures: Ledger | None = None,
 ) -> Journal:
     """Returns the memory of a site under its charter."""
@@ -257,7 +248,6 @@ def journal_of(
         log=log,
         monotonic=monotonic,
         ledger=ledger,
-        heads=_heads_of(folder),
         figures=figures,
         witness=folder.witness,
     )

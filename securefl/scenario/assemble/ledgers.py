@@ -98,11 +98,12 @@ def terms_of(scenario: Scenario) -> Terms | None:
 
 
 def place_of(scenario: Scenario) -> Place:
-    """Returns where noise is added, and how many clients may help the server to see through it.
+    """Returns where noise is added, and who sees through it: the opener, or corrupt clients.
 
     Raises:
         ValueError: there is no such place.
     """
     privacy, facts = scenario.privacy, scenario.facts
     corrupt = facts.channel_options.get("corrupt")
-    return place_called("local" if privacy is None else privacy.place, corrupt)
+    place = "local" if privacy is None else privacy.place
+    return place_called(place, corrupt, facts.channel.opener)

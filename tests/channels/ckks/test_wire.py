@@ -235,3 +235,23 @@ def test_an_update_that_cannot_be_encrypted_leaves_the_client_able_to_send_anoth
         with pytest.raises(ZeroDivisionError):
             client.submit(ClientUpdate(torch.zeros(1), 1, None, HASH))
     assert client.submit(ClientUpdate(torch.zeros(1), 1, None, HASH))
+
+
+def test_whoever_changes_a_ciphertext_can_make_one_record_decide_where_a_number_wraps() -> None:
+    # So central noise claims nothing against a server, or a line, that changes ciphertexts.
+    near, far = np.full(SLOTS, 0.3), np.full(SLOTS, 0.31)
+    # Equal slots are a constant polynomial, whose transform has one value in all coefficients.
+    middle = round(0.305 * 2.0**40)
+    shift = np.uint64(MODULUS // 2 - middle)
+
+    def received(values: NDArray[np.float64], shift: np.uint64) -> NDArray[np.float64]:
+        (ciphertext,) = HOLDER.encrypt(values)
+        changed = coefficients(ciphertext).copy()
+        changed[0] = (changed[0] + shift) % np.uint64(MODULUS)
+        return HOLDER.open([HOLDER.ciphertexts().load(travelling(changed))])
+
+    honest_distance = np.linalg.norm(received(far, np.uint64(0)) - received(near, np.uint64(0)))
+    assert honest_distance == pytest.approx(0.01 * SLOTS**0.5, rel=1e-3)
+    # The client holds what it opens to +-clip, which leaves the sign.
+    two = [np.clip(received(values, shift), -TERMS.clip, TERMS.clip) for values in (near, far)]
+    assert np.linalg.norm(two[1] - two[0]) == pytest.approx(2 * TERMS.clip * SLOTS**0.5)

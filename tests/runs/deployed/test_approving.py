@@ -328,7 +328,8 @@ def test_a_ledger_of_figures_that_was_removed_is_not_begun_anew(gone: str, tmp_p
     for number in (1, 2):
         log = AuditLog.opened(log_file)
         monotonic = FileMonotonic(site / "answered.json")
-        journal_of(folder, log, monotonic, None, figures).keep(b"e" * 32, b"reply", number)
+        ledger = ledger_of(folder, charter.scenario())
+        journal_of(folder, log, monotonic, ledger, figures).keep(b"e" * 32, b"reply", number)
         # The first reply left before anything was paid, so that there is no file yet.
         assert path.exists() is (number == 2)
         with opened_site(site) as opened:

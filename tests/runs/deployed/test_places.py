@@ -1,6 +1,7 @@
 """Noise of whole sums between sites: the same model as a simulation, and the same ledgers."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,17 @@ import torch
 from securefl.errors import PolicyRefused, ScenarioError
 from securefl.federation import engine
 from securefl.federation.policy import load_policy, parse_policy
-from securefl.privacy.events import ReleaseId
+from securefl.privacy.chain import read_entries
+from securefl.privacy.data_set import NO_NOISE
+from securefl.privacy.events import ReleaseId, event_from_json
 from securefl.privacy.past import past_of
 from securefl.privacy.terms import LOCAL, Place
 from securefl.runs.deployed.approving import approve_charter, outlook_of
+from securefl.runs.deployed.audit_log import AuditLog
 from securefl.runs.deployed.charter import Charter
 from securefl.runs.deployed.deployable import check_deployable
+from securefl.runs.deployed.journal import AUDIT
+from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.site import opened_site
 from securefl.runs.deployed.site_folder import Folder, ledger_of
 from securefl.runs.deployed.site_records import Registered, records_at
@@ -98,21 +104,77 @@ def test_what_was_released_under_noise_in_shares_stays_on_the_data_sets_account(
     allow(site, channel="{ min_cohort = 3 }", budget=SHARES)
     outlook = approve_charter(site, first)
     ledger = ledger_of(Folder.read(site, first), first.scenario())
-    assert ledger is not None
     assert outlook.cost is not None
     ledger.reserve(outlook.cost, release_id=ReleaseId(first.run, 0, 0, 0))
     # Another federation, whose noise is each site's own, on the same records.
     text = SITES.replace('"distributed"', '"local"').replace("epsilon = 8.0", "epsilon = 2.0")
     second = federation(tmp_path / "b", text)
-    member = second.roster["0"].model_copy(update={"key": first.roster["0"].key})
-    roster = {**second.roster, "0": member}
-    job = second.model_copy(update={"roster": roster, "server": first.server})
+    job = as_member(second, first)
     shared = replace(outlook_of(Folder.read(site, job), records(site, job)).proposal, rounds=1)
     assert (shared.place, shared.n_min) == (LOCAL, None)
     assert (shared.earlier, shared.helpers) == ((Place("distributed", 1),), 1)
     load_policy(site / "policy.toml").check(shared, pins=True)
     with pytest.raises(PolicyRefused, match="an earlier federation on the data set had such noise"):
         parse_policy("channel = { min_cohort = 3 }").check(shared, pins=True)
+
+
+def as_member(job: Charter, first: Charter) -> Charter:
+    """Returns a charter for the same site and coordinator as another."""
+    member = job.roster["0"].model_copy(update={"key": first.roster["0"].key})
+    roster = {**job.roster, "0": member}
+    return job.model_copy(update={"roster": roster, "server": first.server})
+
+
+def permit(site: Path, charter: Charter, round: int) -> None:
+    """Permits a training as an agent does."""
+    folder = Folder.read(site, charter)
+    books = (0, ledger_of(folder, charter.scenario()))
+    Rules(folder.policy, charter, AuditLog.opened(site / AUDIT), books=books).permit(round)
+
+
+def test_a_place_that_an_earlier_federation_had_counts_at_every_start_and_training(
+    tmp_path: Path,
+) -> None:
+    first = federation(tmp_path / "a", SITES)
+    site = tmp_path / "a/0"
+    allow(site, channel="{ min_cohort = 3 }", budget=SHARES)
+    cost = approve_charter(site, first).cost
+    assert cost is not None
+    text = SITES.replace('"distributed"', '"local"').replace("epsilon = 8.0", "epsilon = 2.0")
+    second = as_member(federation(tmp_path / "b", text), first)
+    approve_charter(site, second)
+    # Approved before anything was released; the policy was tightened since.
+    allow(site, budget='{ places = ["local"] }')
+    permit(site, second, 0)
+    ledger = ledger_of(Folder.read(site, first), first.scenario())
+    ledger.reserve(cost, release_id=ReleaseId(first.run, 0, 0, 0))
+    sentence = "an earlier federation on the data set had such noise"
+    with pytest.raises(PolicyRefused, match=sentence):
+        permit(site, second, 1)
+    with pytest.raises(PolicyRefused, match=sentence), opened_site(site):
+        pass
+
+
+def test_training_without_a_claim_is_on_the_data_sets_account(tmp_path: Path) -> None:
+    local = SITES.replace('"distributed"', '"local"')
+    first = federation(tmp_path / "a", local.replace("epsilon = 8.0", "epsilon = inf"))
+    site = tmp_path / "a/0"
+    allow(site, channel="{ min_cohort = 3 }", budget="{ epsilon = inf }")
+    approve_charter(site, first)
+    second = as_member(federation(tmp_path / "b", local), first)
+    allow(site, budget="{ epsilon = 8.0 }")
+    approve_charter(site, second)
+    # Nothing was trained until now.
+    allow(site, budget="{ epsilon = inf }")
+    approve_charter(site, first)
+    permit(site, first, 0)
+    (entry,) = read_entries(next((site / "ledger").glob("*.jsonl")))
+    assert event_from_json(entry["event"]) == NO_NOISE
+    assert approve_charter(site, second).spent == math.inf
+    allow(site, budget="{ epsilon = 1e9 }")
+    sentence = "^budget.epsilon = 1e.09 bounds all federations .* an earlier one claimed no epsilon"
+    with pytest.raises(PolicyRefused, match=sentence):
+        approve_charter(site, second)
 
 
 def records(site: Path, charter: Charter) -> Registered:

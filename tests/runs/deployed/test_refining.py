@@ -126,6 +126,59 @@ def test_other_sites_or_another_model_are_refused(text: str, reason: str, fed: P
     assert not (fed.parent / "next").exists()
 
 
+PRIVATE = """
+seed = 1
+rounds = 2
+data = { name = "heart", partition = "natural" }
+training = { kind = "clipped_gradient", lr = 1.0 }
+privacy = { epsilon = 8.0, place = "distributed", records = [200, 173, 31, 86] }
+channel = { kind = "masked" }
+"""
+
+
+def ended(folder: Path, text: str, model: bytes) -> Path:
+    """Makes a coordinator's folder, whose run of a scenario is over."""
+    invitation = found(Shared(text=text, overrides=()), ("127.0.0.1", 9092), folder / "fed")
+    asked = [join(invitation, name, folder / name) for name in NAMES]
+    admit(folder / "fed", asked, days=1.0, deadline=60.0)
+    cell = Cell(folder / "fed")
+    write_atomic(cell.checkpoint, model)
+    cell.finish(type(cell.status().state).DONE)
+    return folder / "fed"
+
+
+LOCAL = PRIVATE.replace('"distributed"', '"local"')
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "reason"),
+    [
+        (SGD, PRIVATE, "fed claims no DP: its model was trained on these records without noise"),
+        (PRIVATE, LOCAL, "'distributed' and channel.corrupt = 1, here it is privacy.place = 'loc"),
+        (
+            LOCAL,
+            LOCAL.replace("epsilon = 8.0", "epsilon = 8.0, delta = 1e-6"),
+            "has privacy.delta = 1e-05, here it is 1e-06; they must be equal",
+        ),
+    ],
+    ids=["no claim", "place", "delta"],
+)
+def test_a_claim_that_the_earlier_run_does_not_cover_is_refused(
+    before: str, now: str, reason: str, tmp_path: Path, model: bytes
+) -> None:
+    folder = ended(tmp_path, before, model)
+    with pytest.raises(ScenarioError, match=f"^the run of .*{reason}"):
+        refine(folder, Shared(text=now, overrides=()), tmp_path / "next", days=1.0)
+    assert not (tmp_path / "next").exists()
+
+
+def test_a_claim_that_the_earlier_run_covers_goes_on(tmp_path: Path, model: bytes) -> None:
+    folder = ended(tmp_path, LOCAL, model)
+    # Other records declare another number of them.
+    more = PRIVATE.replace("[200,", "[201,").replace("epsilon = 8.0", "epsilon = 3.0")
+    assert refine(folder, Shared(text=more, overrides=()), tmp_path / "next", days=1.0).origin
+
+
 def test_a_run_that_has_not_ended_is_not_refined(
     requests: list[JoinRequest], tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ import pytest
 
 from securefl.errors import ScenarioError
 from securefl.files import read_json, read_lines
+from securefl.privacy.data_set import NO_NOISE
+from securefl.privacy.events import event_from_json
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed import process, rehearsal, ways
 from securefl.runs.deployed.rehearsal import Rehearsed, rehearse
@@ -160,6 +162,14 @@ def test_each_site_keeps_its_ledger_and_the_coordinator_none(tmp_path: Path) -> 
         entries = ledger_of(tmp_path / f"out/sites/{site}")
         assert [entry["kind"] for entry in entries].count("reserve") == 2
     assert not list((tmp_path / "out/coordinator").rglob("*ledger*"))
+
+
+def test_agents_book_each_training_without_a_claim(tmp_path: Path) -> None:
+    rehearsed(SGD, tmp_path / "out")
+    for site in range(4):
+        entries = ledger_of(tmp_path / f"out/sites/{site}")
+        assert [entry["release"][1:] for entry in entries] == [[site, 0, 0], [site, 1, 0]]
+        assert {event_from_json(entry["event"]) for entry in entries} == {NO_NOISE}
 
 
 @pytest.mark.parametrize("keeps", [False, True])
