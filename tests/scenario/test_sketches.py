@@ -1,9 +1,14 @@
 """How many clients are chosen, how many may be away, and how `validate` says so."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 
+from securefl.channels.protocol import Selection
 from securefl.scenario.scenario import parse_scenario
-from securefl.scenario.sketches import Numbers, needed_clients, numbers_of
+from securefl.scenario.sketches import Numbers, goes_on, needed_clients, numbers_of
 from securefl.scenario.summary import summary
 from tests.scenario.test_sketch import TEN
 
@@ -38,6 +43,15 @@ def test_the_numbers_of_a_choice_are_those_by_hand(
     clients: int, corrupt: int, rule: str, expected: Numbers
 ) -> None:
     assert numbers(clients, corrupt, rule) == expected
+
+
+def test_a_rule_that_keeps_all_goes_on_with_those_that_are_in_no_dispute() -> None:
+    keeps_all = Selection(lambda squared, f: np.ones(len(squared)), 2, fewest=lambda f: 1)
+    kind = SimpleNamespace(least_chosen=lambda terms: 5)
+    facts: Any = SimpleNamespace(selection=keeps_all, channel=kind, terms=None)
+    # Two liars dispute with two honest clients: 5 of 9 are left, and 4 of 8.
+    assert goes_on(facts, 9, liars=2)
+    assert not goes_on(facts, 8, liars=2)
 
 
 def test_distances_of_degree_2c_correct_f_wrong_answers_from_2c_2f_1_on() -> None:
