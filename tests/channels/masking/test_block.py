@@ -313,7 +313,7 @@ def test_honest_updates_at_the_clip_are_not_changed_by_what_holds_liars() -> Non
 def test_a_liar_moves_no_more_of_the_mean_than_its_own_blocks_part(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("securefl.channels.masking.agreement.MAX_BLOCK", 5)
+    monkeypatch.setattr("securefl.channels.masking.lots.MAX_BLOCK", 5)
     session = Session(agreement(10, beacon=b"drawn")).begin(0).until(3)
     session.updates = {
         client: ClientUpdate(torch.full((3,), 7.0), 1, None, HASH) for client in session.updates
