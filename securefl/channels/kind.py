@@ -37,8 +37,8 @@ class Kind:
             it sees no update.
         release: terms -> the cost of one sum under shares of noise; None where it carries none.
         grid: terms -> how much further apart rounding may move a coordinate of two sums.
-        least_chosen: terms and size of a cohort -> the fewest clients that it chooses for a sum;
-            None for a channel that never chooses.
+        least_chosen: terms -> the fewest clients that it chooses for a sum; None for a channel that
+            never chooses.
         choice_threats: as `threats`, of a channel that chooses the clients of its sum.
         choice_sees: what a party sees on top of `sees` where the channel chooses them.
     """
@@ -62,7 +62,7 @@ class Kind:
     shows_reported_weights: bool = False
     release: Callable[[Any], PrivacyEvent] | None = None
     grid: Callable[[Any], float] = lambda terms: 0.0
-    least_chosen: Callable[[Any, int], int] | None = None
+    least_chosen: Callable[[Any], int] | None = None
     choice_threats: Mapping[str, str] = field(default_factory=dict)
     choice_sees: Mapping[str, tuple[Seen, ...]] = field(default_factory=dict)
 

@@ -16,7 +16,8 @@ class Numbers(NamedTuple):
     Attributes:
         chosen: clients in the sum, if none is away.
         least: the fewest whose sum the clients open.
-        away: how many may be away for a whole round.
+        away: how many honest ones may be away for a whole round, while all f liars are there to
+            stop it.
     """
 
     chosen: int
@@ -34,19 +35,32 @@ def numbers_of(facts: Facts) -> Numbers:
     if selection is None:
         raise ValueError("this channel chooses no clients")
     f = selection.liars
-    least = least_chosen(facts)
-    chosen = chosen_of(facts, n)
-    answering = needed_clients(corrupt=facts.channel_options["corrupt"], liars=f)
-    away = n - max(answering, selection.fewest(f))
-    while away > 0 and not _chooses(facts, n - away, least):
+    chosen = chosen_of(facts, n, liars=f)
+    # A threshold of clients must answer without the liars.
+    answering = facts.terms.fewest(n) + f
+    needed = needed_clients(corrupt=facts.channel_options["corrupt"], liars=f)
+    away = n - max(answering, needed)
+    while away > 0 and not goes_on(facts, n - away, liars=f):
         away -= 1
-    return Numbers(chosen, least, max(0, away))
+    return Numbers(chosen, least_chosen(facts), max(0, away))
 
 
-def _chooses(facts: Facts, clients: int, least: int) -> bool:
-    """Whether the rule chooses so many of some clients."""
+def goes_on(facts: Facts, clients: int, *, liars: int) -> bool:
+    """Whether enough of some clients are chosen, whatever the liars among them do.
+
+    They may be silent, or each may dispute with an honest client, so that neither is chosen.
+    """
+    return _suffice(facts, clients - liars, liars=liars) and _suffice(
+        facts, clients - 2 * liars, liars=0
+    )
+
+
+def _suffice(facts: Facts, clients: int, *, liars: int) -> bool:
+    """Whether the rule chooses enough of some clients, of which some may still lie."""
+    if facts.selection is None or clients < facts.selection.fewest(liars):
+        return False
     try:
-        return chosen_of(facts, clients) >= least
+        return chosen_of(facts, clients, liars=liars) >= least_chosen(facts)
     except ValueError:  # its parameters ask for more clients
         return False
 
@@ -54,11 +68,10 @@ def _chooses(facts: Facts, clients: int, least: int) -> bool:
 def least_chosen(facts: Facts) -> int:
     """Returns the fewest chosen clients with whose sum a client helps.
 
-    The server could choose any of them: it is held to as many as a sum without a rule would have,
-    or to all but two for each liar, one of whom may be an honest client.
+    The server could choose any of them.
     """
     least = facts.channel.least_chosen
-    return facts.min_cohort if least is None else least(facts.terms, facts.invited)
+    return facts.min_cohort if least is None else least(facts.terms)
 
 
 def needed_clients(*, corrupt: int, liars: int) -> int:
@@ -70,7 +83,7 @@ def needed_clients(*, corrupt: int, liars: int) -> int:
     return 2 * corrupt + 2 * liars + 1
 
 
-def chosen_of(facts: Facts, clients: int) -> int:
+def chosen_of(facts: Facts, clients: int, *, liars: int) -> int:
     """Returns how many of some clients the rule chooses. Raises ValueError: they are too few."""
     selection = facts.selection
     if selection is None:
@@ -78,4 +91,4 @@ def chosen_of(facts: Facts, clients: int) -> int:
     # Points on a line, no two of them equally far from all others.
     points = np.arange(clients, dtype=np.float64) ** 1.5
     squared = np.square(points[:, None] - points[None, :])
-    return int(np.count_nonzero(selection.choose(squared, selection.liars)))
+    return int(np.count_nonzero(selection.choose(squared, liars)))

@@ -12,6 +12,7 @@ from securefl.federation.record import BARRED, RoundRecord
 from securefl.privacy.chain import read_entries
 from securefl.runs import api
 from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.deployed.charter import Shared
 from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.folder import RunFolder
 from securefl.runs.result import Result
@@ -192,6 +193,17 @@ def test_no_deployment_chooses_clients_yet() -> None:
     text = LIAR.split("attack")[0]
     with pytest.raises(ScenarioError, match=r"channel\.sketch does not run between sites yet"):
         check_deployable(parse_scenario(text))
+
+
+def test_no_deployment_takes_matrices_that_are_known_before_the_updates() -> None:
+    text = LIAR.split("attack")[0]
+    seeded = ('channel.secrets="seeded"',)
+    parse_scenario(text, overrides=seeded)  # a simulation may
+    with pytest.raises(ScenarioError, match="serves simulations only: remove both"):
+        check_deployable(parse_scenario(text, overrides=seeded))
+    # No charter that holds it gives a scenario, for a coordinator or a site.
+    with pytest.raises(ScenarioError, match="serves simulations only"):
+        Shared(text=text, overrides=seeded).scenario()
 
 
 def test_no_audit_takes_a_replay_for_a_run_that_chose(liar: Result) -> None:

@@ -109,8 +109,19 @@ def test_a_rule_that_chooses_no_set_of_clients_by_distances_is_refused(
         ),
         (
             ("defense.rule.filter=3.0",),
-            "defense.rule: dnc would choose 4 of 10 clients, which open no sum of fewer than 6; "
+            "defense.rule: dnc would choose 4 of 10 clients, which open no sum of fewer than 5; "
             "let the rule keep more of them",
+        ),
+        (
+            ("defense.rule.filter=2.0",),
+            "defense.rule: f = 2 of 10 clients could stop every round, since dnc opens no sum of 5 "
+            "or more while they are silent; use more clients, lower f, let the rule keep more, or "
+            "lower channel.min_cohort if it is set",
+        ),
+        (("channel.min_cohort=7",), "could stop every round, since dnc opens no sum of 7 or more"),
+        (
+            ('defense.rule={ name = "multi_krum", f = 1 }', "channel.corrupt=1", "data.clients=5"),
+            "f = 1 of 5 clients could stop every round, since multi_krum opens no sum of 3 or more",
         ),
         (("channel.min_cohort=9",), "dnc would choose 8 of 10 clients, which open no sum of"),
         (

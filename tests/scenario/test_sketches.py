@@ -1,9 +1,14 @@
 """How many clients are chosen, how many may be away, and how `validate` says so."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 
+from securefl.channels.protocol import Selection
 from securefl.scenario.scenario import parse_scenario
-from securefl.scenario.sketches import Numbers, needed_clients, numbers_of
+from securefl.scenario.sketches import Numbers, goes_on, needed_clients, numbers_of
 from securefl.scenario.summary import summary
 from tests.scenario.test_sketch import TEN
 
@@ -17,24 +22,36 @@ def numbers(clients: int, corrupt: int, rule: str) -> Numbers:
 @pytest.mark.parametrize(
     ("clients", "corrupt", "rule", "expected"),
     [
-        # By hand. The threshold is the least t with 2 t > n + c, and a sum holds at least t or
-        # n - 2 f clients, whichever is less, and c + 2.
-        (20, 4, '{ name = "dnc", f = 4 }', Numbers(16, 12, 3)),  # t = 13, 20 - 17 away
+        # By hand. A sum holds at least 2 c + 1 clients, and c + 2. The threshold is the least t
+        # with 2 t > n + c: so many must answer, and f that lie may not.
+        (20, 4, '{ name = "dnc", f = 4 }', Numbers(16, 9, 3)),  # t = 13, 20 - 17 away
         (9, 2, '{ name = "dnc", f = 2 }', Numbers(7, 5, 0)),
         (9, 2, '{ name = "mda", f = 2 }', Numbers(7, 5, 0)),
-        # t = 34 of 64: the sum opens with 34 of the 36 that dnc keeps 34 of.
-        (64, 2, '{ name = "dnc", f = 2 }', Numbers(62, 34, 28)),
-        # It removes 2 x 2 of those that are there: 38 must be.
-        (64, 2, '{ name = "dnc", f = 2, filter = 2.0 }', Numbers(60, 34, 26)),
-        # As many as are averaged, whoever is away; t = 34 must be there, and 36 for m <= n - f.
-        (64, 2, '{ name = "multi_krum", f = 2, m = 34 }', Numbers(34, 34, 28)),
-        (10, 1, '{ name = "multi_krum", f = 1 }', Numbers(9, 6, 3)),
+        # t = 34 of 64, and two that lie.
+        (64, 2, '{ name = "dnc", f = 2 }', Numbers(62, 5, 28)),
+        (64, 2, '{ name = "dnc", f = 2, filter = 2.0 }', Numbers(60, 5, 28)),
+        # It averages m of at least m + f clients: 34 + 2, while two are silent.
+        (64, 2, '{ name = "multi_krum", f = 2, m = 34 }', Numbers(34, 5, 26)),
+        (10, 1, '{ name = "multi_krum", f = 1 }', Numbers(9, 3, 3)),
+        # dnc chooses among 2 f + 1 = 9 clients or more, while four are silent.
+        (15, 1, '{ name = "dnc", f = 4 }', Numbers(11, 3, 2)),
+        # It removes 2 x 4, with four silent ones of 24 - 3, which leaves the 9 of a sum.
+        (24, 4, '{ name = "dnc", f = 4, filter = 2.0 }', Numbers(16, 9, 3)),
     ],
 )
 def test_the_numbers_of_a_choice_are_those_by_hand(
     clients: int, corrupt: int, rule: str, expected: Numbers
 ) -> None:
     assert numbers(clients, corrupt, rule) == expected
+
+
+def test_a_rule_that_keeps_all_goes_on_with_those_that_are_in_no_dispute() -> None:
+    keeps_all = Selection(lambda squared, f: np.ones(len(squared)), 2, fewest=lambda f: 1)
+    kind = SimpleNamespace(least_chosen=lambda terms: 5)
+    facts: Any = SimpleNamespace(selection=keeps_all, channel=kind, terms=None)
+    # Two liars dispute with two honest clients: 5 of 9 are left, and 4 of 8.
+    assert goes_on(facts, 9, liars=2)
+    assert not goes_on(facts, 8, liars=2)
 
 
 def test_distances_of_degree_2c_correct_f_wrong_answers_from_2c_2f_1_on() -> None:
@@ -51,7 +68,7 @@ def test_the_summary_says_what_is_chosen_and_what_that_withstands() -> None:
     assert "may drop out" not in lines
     assert (
         "channel.sketch = 64: by distances between sketches dnc chooses 10 of 12 clients, whose "
-        "sum opens; never fewer than 7\n"
+        "sum opens; never fewer than 3\n"
         "withstands 2 clients that lie to a server that keeps to the protocol, and 1 client that "
         "works together with one that does not, never both at once; 3 more may be away\n"
         "rule dnc (f=2), weights equal, server fedavg"

@@ -1,11 +1,11 @@
 """The secrets of one client in one round, and every key that is derived from them."""
 
 import secrets
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from securefl.channels.masking import shamir
+from securefl.channels.masking.boxes import Peers, opened_with, sealed_with
 from securefl.channels.masking.keys import (
     KEY_BYTES,
     PAIR_MASK,
@@ -18,16 +18,12 @@ from securefl.channels.masking.keys import (
     RoundKey,
     commitment,
     derive,
-    open_sealed,
-    seal,
     share_commitment,
 )
 from securefl.channels.masking.replies import Advertisement
 from securefl.channels.masking.stream import Masks
 
 SERVER = 2**32 - 1  # the server's id in keys that are bound to both ends; no client can have it
-
-Peers = Mapping[int, Advertisement]  # ascending by client, itself included
 
 
 @dataclass(frozen=True)
@@ -99,10 +95,7 @@ class RoundSecrets:
             ProtocolError: a peer's key is unusable.
         """
         keys = self._sealing_keys(own, peers, list(shares), outgoing=True, label=label)
-        return {
-            client: seal(key, shares[client], associated=_route(own, peers[client]))
-            for client, key in keys.items()
-        }
+        return sealed_with(keys, own, peers, shares)
 
     def open(
         self, own: Advertisement, peers: Peers, sealed: Mapping[int, bytes]
@@ -118,13 +111,8 @@ class RoundSecrets:
         self, own: Advertisement, peers: Peers, sealed: Mapping[int, bytes], *, label: bytes
     ) -> dict[int, bytes]:
         """Returns the contents of all boxes that open, by dealer; see `seal`."""
-        contents: dict[int, bytes] = {}
         keys = self._sealing_keys(own, peers, list(sealed), outgoing=False, label=label)
-        for client, key in keys.items():
-            content = open_sealed(key, sealed[client], associated=_route(peers[client], own))
-            if content is not None:
-                contents[client] = content
-        return contents
+        return opened_with(keys, own, peers, sealed)
 
     def _sealing_keys(
         self,
@@ -140,8 +128,7 @@ class RoundSecrets:
         keys: dict[int, bytes] = {}
         for client, secret in zip(partners, agreed, strict=True):
             sender, recipient = (own, peers[client]) if outgoing else (peers[client], own)
-            info = _info(sender, recipient, sender.sealing_key, recipient.sealing_key)
-            keys[client] = derive(secret, label, info)
+            keys[client] = _box_key(secret, sender, recipient, label)
         return keys
 
     def masks(
@@ -184,6 +171,16 @@ class RoundSecrets:
         (agreed,) = self.sealing.agree([server_key])
         return upload_key(agreed, own, server_key)
 
+    def box_keys(
+        self, own: Advertisement, peers: Peers, partners: Sequence[int], *, label: bytes
+    ) -> tuple[dict[int, bytes], dict[int, bytes]]:
+        """Returns the keys of boxes to and from other clients, without the private key behind."""
+        agreed = self.sealing.agree([peers[client].sealing_key for client in partners])
+        secret_with = dict(zip(partners, agreed, strict=True))
+        keys_to = {c: _box_key(s, own, peers[c], label) for c, s in secret_with.items()}
+        keys_from = {c: _box_key(s, peers[c], own, label) for c, s in secret_with.items()}
+        return keys_to, keys_from
+
     def after_upload(self) -> "RoundSecrets":
         """Returns the sealing key alone, which the last stages need; the other two are forgotten.
 
@@ -191,6 +188,15 @@ class RoundSecrets:
         masks.
         """
         return RoundSecrets(RoundKey(b""), self.sealing, b"")
+
+    def forgotten(self) -> "RoundSecrets":
+        """Returns none of the secrets, for a client that keeps derived keys only."""
+        return RoundSecrets(RoundKey(b""), RoundKey(b""), b"")
+
+
+def _box_key(agreed: bytes, sender: Advertisement, recipient: Advertisement, label: bytes) -> bytes:
+    info = _info(sender, recipient, sender.sealing_key, recipient.sealing_key)
+    return derive(agreed, label, info)
 
 
 def _are_shares(both: bytes) -> bool:
@@ -269,11 +275,3 @@ def _both_commitments(dealer: Advertisement, holder: int, both: bytes) -> bytes:
 
 def _info(one: Advertisement, other: Advertisement, key_of_one: bytes, key_of_other: bytes) -> Info:
     return Info(one.session, one.round, one.sender, other.sender, key_of_one, key_of_other)
-
-
-def _route(sender: Advertisement, recipient: Advertisement) -> bytes:
-    """Returns the associated data of a box: sender, recipient and round.
-
-    A server that hands a box to another client, or in another round, gets nothing opened.
-    """
-    return struct.pack("<III", sender.sender, recipient.sender, sender.round)

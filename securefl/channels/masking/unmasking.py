@@ -70,7 +70,8 @@ class Reconstruction:
 
         Raises:
             RoundAbandoned: a secret cannot be reconstructed. It names every dealer that certainly
-                lied, so that several of them cost one round.
+                lied, so that several of them cost one round. `paired` holds each other dealer that
+                failed with each holder at fault, if it is not the dealer.
         """
         failures: list[RoundAbandoned] = []
         seeds: dict[int, bytes] = {}
@@ -89,7 +90,9 @@ class Reconstruction:
             named = {client: why for failure in failures for client, why in failure.named.items()}
             # One sentence suffices; where somebody is named, it should say so.
             first = next((failure for failure in failures if failure.named), failures[0])
-            raise RoundAbandoned(str(first), named=named)
+            # Each has a liar at one end: only liars lack a right share of an honest dealer.
+            edges = tuple(edge for failure in failures for edge in failure.paired)
+            raise RoundAbandoned(str(first), named=named, paired=edges)
         return seeds, mask_keys
 
     def seed(self, client: int) -> bytes:
@@ -162,7 +165,8 @@ class Reconstruction:
             raise RoundAbandoned(
                 f"the {kind} of client {client} has {len(shares)} right shares left, it takes "
                 f"{threshold}; the others are missing or wrong, because of their holders or of "
-                "the client itself"
+                "the client itself",
+                paired=self._lacking(client, shares),
             )
         holders = sorted(shares)[:threshold]
         points = {1 + self._members.index(holder): shares[holder] for holder in holders}
@@ -170,6 +174,13 @@ class Reconstruction:
         if secret is None or not fits(secret):
             raise self._lied(kind, client)
         return secret
+
+    def _lacking(self, dealer: int, shares: Collection[int]) -> tuple[tuple[int, int], ...]:
+        """Returns (dealer, holder) for each holder that answered without a right share."""
+        if self._terms.sketching is None:
+            return ()
+        lacking = sorted(set(self._revealed) - set(shares) - {dealer})
+        return tuple((dealer, holder) for holder in lacking)
 
     def _is_dealers_fault(self, *, lacking: int) -> bool:
         """Whether more of those that answered lack a right share than may lie."""

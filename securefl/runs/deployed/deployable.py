@@ -29,11 +29,7 @@ def check_deployable(scenario: Scenario) -> None:
         raise ScenarioError(
             "simulate plays faults and scanners, which between sites are real: remove it"
         )
-    if scenario.facts.selects:
-        raise ScenarioError(
-            "channel.sketch does not run between sites yet: remove it, and use "
-            "defense.rule = 'mean'"
-        )
+    _check_sketch(scenario)
     privacy = scenario.privacy
     if privacy is not None and privacy.place == "central":
         raise ScenarioError(
@@ -50,3 +46,18 @@ def check_deployable(scenario: Scenario) -> None:
     check_own_data(scenario)
     check_algorithm(scenario)
     check_choice(scenario)
+
+
+def _check_sketch(scenario: Scenario) -> None:
+    """Refuses sketches, and above all matrices that a client could know before it uploads."""
+    if not scenario.facts.selects:
+        return
+    if scenario.facts.channel_options.get("secrets") == "seeded":
+        raise ScenarioError(
+            "channel.secrets = 'seeded' makes the matrices of channel.sketch known before the "
+            "updates, so that clients can lie unseen, and serves simulations only: remove both, "
+            "and use defense.rule = 'mean'"
+        )
+    raise ScenarioError(
+        "channel.sketch does not run between sites yet: remove it, and use defense.rule = 'mean'"
+    )

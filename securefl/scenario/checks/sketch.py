@@ -9,7 +9,7 @@ from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.rule import corrupt_rows
-from securefl.scenario.sketches import needed_clients, numbers_of
+from securefl.scenario.sketches import goes_on, needed_clients, numbers_of
 
 SIZES = range(16, 1025)  # of a sketch
 MAX_CLIENTS = 64  # in one sum
@@ -180,4 +180,11 @@ def check_choice(declared: Declaration, facts: Facts) -> None:
             f"defense.rule: {facts.rule.name} would choose {chosen} of {facts.cohort_size} "
             f"clients, which open no sum of fewer than {least}; let the rule keep more of them, or "
             "lower channel.min_cohort if it is set"
+        )
+    f = corrupt_rows(facts.rule)
+    if not goes_on(facts, facts.cohort_size, liars=f):
+        raise ScenarioError(
+            f"defense.rule: f = {f} of {facts.cohort_size} clients could stop every round, since "
+            f"{facts.rule.name} opens no sum of {least} or more while they are silent; use more "
+            "clients, lower f, let the rule keep more, or lower channel.min_cohort if it is set"
         )

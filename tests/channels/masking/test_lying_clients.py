@@ -6,15 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from securefl.channels.masking.boxes import _route
 from securefl.channels.masking.keys import seal
 from securefl.channels.masking.replies import (
     Advertisement,
     Consent,
     RevealedShares,
     SealedShares,
-)
-from securefl.channels.masking.round_secrets import (
-    _route,
 )
 from securefl.channels.protocol import Packet
 from securefl.errors import RoundAbandoned

@@ -119,10 +119,21 @@ def test_nobody_is_named_if_so_few_answered_that_liars_may_be_the_cause() -> Non
     found = failure(parties, answered=range(7))
     assert "the seed of client 3 has 5 right shares left, it takes 6" in str(found)
     assert found.named == {}
+    # One of each pair lied: the dealer, or the holder that answered without its right share.
+    assert found.paired == ((3, 0), (3, 1))
+
+
+def test_a_dealer_is_not_in_a_pair_with_itself_or_with_those_that_did_not_answer() -> None:
+    parties = dealt()
+    for holder in (0, 3, 7):
+        parties.spoil(holder, 3)
+    found = failure(parties, answered=range(7))
+    assert (found.named, found.paired) == ({}, ((3, 0),))
 
 
 def test_nobody_is_named_if_fewer_answered_than_the_threshold() -> None:
-    assert failure(dealt(), answered=range(5)).named == {}
+    found = failure(dealt(), answered=range(5))
+    assert (found.named, found.paired) == ({}, ())
 
 
 @pytest.mark.parametrize("dealer", [3, DROPPED])
@@ -156,7 +167,7 @@ def test_nobody_is_named_where_the_terms_do_not_say_how_many_may_lie() -> None:
         parties.spoil(holder, 3)
     found = failure(parties)
     assert "the seed of client 3 has 4 right shares left, it takes 6" in str(found)
-    assert found.named == {}
+    assert (found.named, found.paired) == ({}, ())
     parties = dealt(sketching=None)
     parties.deal(3, RoundSecrets.fresh())
     found = failure(parties)

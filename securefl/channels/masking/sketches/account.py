@@ -13,7 +13,13 @@ from securefl.channels.masking.block import UPLOAD_STAGE, Block
 from securefl.channels.masking.keys import RoundKey
 from securefl.channels.masking.replies import MaskedInput, RevealedShares
 from securefl.channels.masking.requests import Addressed, SurvivorList, UnmaskRequest
-from securefl.channels.masking.sketches.choosing import Compared, Suspects, chosen_of, summed_sketch
+from securefl.channels.masking.sketches.choosing import (
+    Compared,
+    Suspects,
+    chosen_of,
+    lacking_shares,
+    summed_sketch,
+)
 from securefl.channels.masking.sketches.context import (
     Facts,
     fewest_chosen,
@@ -26,14 +32,11 @@ from securefl.channels.masking.sketches.distances import Pair
 from securefl.channels.masking.sketches.inquiry import Inquiry, residues_of
 from securefl.channels.masking.sketches.matrix import digest_of_words
 from securefl.channels.masking.sketches.measuring import Measurements
-from securefl.channels.masking.sketches.replies import (
-    Acceptance,
-    DistanceShares,
-    OpeningShares,
-)
+from securefl.channels.masking.sketches.replies import Acceptance, DistanceShares, OpeningShares
 from securefl.channels.masking.sketches.requests import AcceptanceList, DealingList, UploadList
 from securefl.channels.masking.statement import statement_of
 from securefl.channels.protocol import Packet, Seen, Selection
+from securefl.errors import RoundAbandoned
 
 OPENING_STAGE = 8
 
@@ -232,7 +235,10 @@ class SelectingBlock(Block):
 
     def _secrets(self) -> tuple[dict[int, bytes], dict[int, RoundKey]]:
         """Returns the secrets behind the masks, and keeps them in case somebody lied."""
-        self._seeds, self._mask_keys = super()._secrets()
+        try:
+            self._seeds, self._mask_keys = super()._secrets()
+        except RoundAbandoned as reason:
+            raise lacking_shares(reason, self.suspects, self.newly_named) from None
         return self._seeds, self._mask_keys
 
     def _fix_uploads(self) -> None:
@@ -256,7 +262,7 @@ class SelectingBlock(Block):
         """Fixes the clients of the sum. Raises RoundAbandoned: see `choosing`."""
         self.distances = self.measurements.compared(self.suspects)
         self.found = self.distances.suspects
-        fewest = fewest_chosen(self._terms, len(self._members))
+        fewest = fewest_chosen(self._terms)
         self.survivors = chosen_of(self.distances, self._selection, fewest=fewest)
         facts = statement_of(
             [self._signed_keys[client] for client in sorted(self._signed_keys)],

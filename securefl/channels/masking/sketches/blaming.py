@@ -9,19 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
+from securefl.channels.masking.boxes import opened_with, sealed_with
 from securefl.channels.masking.sketches.blame import opened_shares, partners
-from securefl.channels.masking.sketches.context import (
-    SEALED_PAIR_SKETCHES,
-    Facts,
-    points_of,
-    sketching_of,
-)
+from securefl.channels.masking.sketches.context import Facts, points_of, sketching_of
 from securefl.channels.masking.sketches.dealing import deal
 from securefl.channels.masking.sketches.handling import (
     accepted_shares,
     check_own,
     reader_of,
-    sealed,
+    signed_dealing,
 )
 from securefl.channels.masking.sketches.matrix import Matrix
 from securefl.channels.masking.sketches.replies import BlameShares, bits_of
@@ -51,10 +47,12 @@ def deal_pairs(
         sender=member.client,
     )
     own = dealing.shares.pop(member.client)
-    reply, public = sealed(
-        member, state, dealing, context=state.pair_context, label=SEALED_PAIR_SKETCHES
+    boxes = sealed_with(state.keys_to, state.own, state.peers, dealing.shares)
+    reply, public = signed_dealing(member, state, dealing, boxes, context=state.pair_context)
+    after = replace(
+        state, stage=BLAMED, own_pairs=own, pair_public=public, pair_keys={}, keys_to={}
     )
-    return Answer(reply, replace(state, stage=BLAMED, own_pairs=own, pair_public=public))
+    return Answer(reply, after)
 
 
 def show(member: Member, request: Challenge, state: SketchState) -> Answer:
@@ -73,9 +71,7 @@ def show(member: Member, request: Challenge, state: SketchState) -> Answer:
     check_own(member, request.dealings, request.boxes, state.pair_public if is_chosen else None)
     if not set(dealings) <= set(state.survivors):
         raise ProtocolError("a dealing came from a client that was not chosen")
-    contents = state.secrets.opened(
-        state.own, state.peers, request.boxes, label=SEALED_PAIR_SKETCHES
-    )
+    contents = opened_with(state.keys_from, state.own, state.peers, request.boxes)
     if is_chosen:
         contents[member.client] = state.own_pairs
     size = sketching_of(member.terms).size

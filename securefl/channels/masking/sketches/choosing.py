@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.fixed_point import FixedPoint
-from securefl.channels.masking.sketches.conflicts import CONTRADICTED, SILENT, liars_left, settled
+from securefl.channels.masking.sketches.conflicts import (
+    CONTRADICTED,
+    LACKING,
+    UNPROVEN,
+    liars_left,
+    settled,
+)
 from securefl.channels.masking.sketches.context import points_of, sketching_of
 from securefl.channels.masking.sketches.decoding import decoded_columns
 from securefl.channels.masking.sketches.distances import Pair, squared_distances
@@ -48,7 +54,7 @@ class Suspects:
 
         The liar of a pair is known once one of both is proven to lie. The other one is free again.
         """
-        proven = {client for client, reason in named.items() if reason != SILENT}
+        proven = {client for client, reason in named.items() if reason not in UNPROVEN}
         open_pairs = tuple(pair for pair in paired if proven.isdisjoint(pair))
         liars = liars_left(named, open_pairs, f=sketching_of(terms).liars)
         return cls(liars, dict(named), open_pairs)
@@ -184,6 +190,36 @@ def summed_sketch(
             f"{len(holders)} clients sent shares of the sum of sketches, of which too few are right"
         )
     return integers
+
+
+def lacking_shares(
+    reason: RoundAbandoned, before: Suspects, newly_named: Mapping[int, str]
+) -> RoundAbandoned:
+    """Returns why secrets could not be reconstructed, with somebody who is at fault.
+
+    If a threshold of honest clients answered, only liars dealt too few right shares. Otherwise it
+    may be the fault of a holder, which the server cannot tell: it finds pairs of both, as
+    everywhere. The dealer of a pair deals no more, since it could stop the next round as well.
+
+    So no dealer stops more than one round. Of honest dealers, at most one is out for each liar and
+    each round in which fewer honest clients than the threshold answered.
+
+    Args:
+        reason: with an edge from each dealer to each holder that answered without a right share.
+        before: the suspects of earlier rounds. Pairs that this round matched will be free again.
+        newly_named: the clients that this round named.
+    """
+    known = {**newly_named, **reason.named}
+    edges = [edge for edge in reason.paired if known.keys().isdisjoint(edge)]
+    found = before.joined(edges)
+    pairs = found.paired[len(before.paired) :]
+    named = {c: why for c, why in found.named.items() if c not in before.named}
+    dealers = {dealer for dealer, _ in edges}
+    named |= {client: LACKING for pair in pairs for client in dealers.intersection(pair)}
+    if dealers and not {**named, **known}:
+        # One end of each edge is in a pair already, so that the edges say nothing new.
+        named = {min(dealers): LACKING}
+    return RoundAbandoned(str(reason), named={**named, **reason.named}, paired=pairs)
 
 
 def _unit(terms: Agreement) -> float:

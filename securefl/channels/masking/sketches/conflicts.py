@@ -27,6 +27,9 @@ MISFIT = "its sketch could not be shown to fit its upload"
 WRONG_SHARES = "the shares that it dealt do not give its secret"
 # No proof of a lie: an honest client that is away looks the same.
 SILENT = "it did not answer when the sum disagreed with its sketches"
+# Nor here: the holder may lie. The dealer is out, since it could stop every round.
+LACKING = "a client that answered lacks the shares that it dealt, and too few are left"
+UNPROVEN = frozenset({SILENT, LACKING})
 
 
 class Conflicts(NamedTuple):
@@ -86,12 +89,13 @@ def _contradicted(edges: Collection[Edge], f: int) -> int | None:
 def liars_left(named: Mapping[int, str], paired: Sequence[Edge], *, f: int) -> int:
     """Returns how many clients may still lie, once some are named and some are in pairs.
 
-    A client that was only silent does not count: it may be honest, and then all f liars are left.
+    A client that was only silent, or whose shares a holder lacks, does not count: it may be honest,
+    and then all f liars are left.
 
     Args:
         named: client -> the reason for which it takes no further part.
         paired: pairs of which one client lies.
         f: how many clients may lie in the whole run.
     """
-    proven = sum(reason != SILENT for reason in named.values())
+    proven = sum(reason not in UNPROVEN for reason in named.values())
     return max(0, f - proven - len(paired))

@@ -97,18 +97,17 @@ def statement_on(chosen: bytes, dealings: bytes) -> bytes:
     return hashlib.sha256(_STATEMENT + chosen + dealings).digest()
 
 
-def fewest_chosen(terms: Agreement, invited: int) -> int:
-    """Returns how many clients a sum takes, at least.
+def fewest_chosen(terms: Agreement) -> int:
+    """Returns how many clients a sum takes, at least: 2 c + 1, or the minimum cohort.
 
-    A rule may leave out as many clients as may lie, and a colluder for each of them. Every client
-    computes this for itself, so that a server cannot choose fewer.
+    More than half of them are then honest. Every client computes this for itself, so that a server
+    cannot choose fewer. A larger minimum cohort holds the server to more, and costs as many
+    drop-outs.
 
-    Args:
-        terms: of the session.
-        invited: clients in the block.
+    Where 2 c + 2 f + 1 clients are not away, liars cannot stop a round by this: if f are silent, a
+    rule leaves out f more, and if each disputes with an honest client, it leaves out nobody else.
     """
-    most_for_a_rule = invited - 2 * sketching_of(terms).liars
-    return max(terms.min_cohort, min(terms.threshold(invited), most_for_a_rule))
+    return max(terms.min_cohort, 2 * terms.corrupt + 1)
 
 
 def fewest_answers(terms: Agreement) -> int:

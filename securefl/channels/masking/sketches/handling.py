@@ -10,13 +10,25 @@ from securefl.channels.masking.stages import Member
 from securefl.errors import ProtocolError
 
 
-def sealed(
-    member: Member, state: SketchState, dealing: Dealing, *, context: bytes, label: bytes
+def signed_dealing(
+    member: Member,
+    state: SketchState,
+    dealing: Dealing,
+    boxes: Mapping[int, bytes],
+    *,
+    context: bytes,
 ) -> tuple[bytes, bytes]:
-    """Returns a dealing as its dealer sends it, and its signed public part."""
+    """Returns a dealing as its dealer sends it, and its signed public part.
+
+    Args:
+        member: the dealer.
+        state: its memory.
+        dealing: what it deals.
+        boxes: holder -> its shares, sealed.
+        context: digest of what the dealing is about.
+    """
     head = (member.terms.session, state.round, member.client)
     public = member.signed(PublicDealing(*head, context, dealing.proof, dealing.table).to_bytes())
-    boxes = state.secrets.seal(state.own, state.peers, dealing.shares, label=label)
     return member.signed(SealedDealing(*head, public, boxes).to_bytes()), public
 
 

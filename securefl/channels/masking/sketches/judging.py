@@ -75,7 +75,7 @@ def least_answers(*, degree: int, f: int) -> int:
 
 def judged(
     answers: Mapping[int, Opened],
-    residues: Mapping[int, NDArray[np.uint32]],
+    residues: Mapping[int, NDArray[Any]],
     *,
     points: Mapping[int, int],
     dealt: Collection[int],
@@ -84,12 +84,21 @@ def judged(
 ) -> Blame:
     """Returns who is named, and who is in a pair of which one lied.
 
-    Guarantees, if at most f holders lie, and at least 2 degree + 2 f + 1 holders either lie or
-    answer:
-        - No honest client that dealt in stage 9 is named, and no pair is made of two honest ones.
-          With degree >= f this holds however many are away.
-        - If the check of the sum failed, and no honest client of S was silent, at least one liar is
-          named or in a pair.
+    Guarantees, if at most f holders lie:
+        - No honest client that dealt in stage 9 is named, and no pair is made of two honest ones,
+          however many others are away.
+        - If more clients of S were silent than liars are not found yet, an honest one is among
+          them, and nobody is named for silence.
+        - If the check of the sum failed, no honest client of S was silent, and at least
+          2 degree + 2 f + 1 holders either lie or answer, then a liar is named or in a pair.
+
+    So liars lose at most 2 f rounds of a run in which no honest client of S vanishes in the stages
+    7 to 9: one when they are paired, and one more if they then deal wrong shares of their masks.
+
+    Not guaranteed: a liar may hide its difference in the pair mask with a client that is silent in
+    stage 9, and nobody can show that. An honest client of S that is silent there is named, unless
+    more are silent than can lie. So an attacker that can cut off honest clients after stage 6 loses
+    a round each time, and may get them named.
 
     Args:
         answers: holder -> its answer in stage 10. Holders that were named before, or are in a pair,
@@ -117,15 +126,21 @@ def judged(
         for dealer in answer.rejected.intersection(dealers)
     }
     sums, pairs = _opened(answers, dealers, points=points, degree=degree, f=f)
+    # With fewer answers, f wrong ones can keep an honest client's shares from being decoded.
+    decodes = len(answers) >= degree + 2 * f + 1
+    known_sums = {i: values for i, values in sums.items() if decodes or None not in values}
+    known_pairs = {pair: values for pair, values in pairs.items() if decodes or None not in values}
     bound = largest_sum(len(residues) - 1)
-    misfits = {i for i, values in sums.items() if not _fits(values, residues[i], bound=bound)}
-    different = {pair for pair, values in pairs.items() if values != [0]}
+    misfits = {i for i, values in known_sums.items() if not _fits(values, residues[i], bound=bound)}
+    different = {pair for pair, values in known_pairs.items() if values != [0]}
     # Clients that are out anyway take nobody with them.
     out = misfits | silent
     edges = [edge for edge in rejections | different if out.isdisjoint(edge)]
     conflicts = settled(edges, f=f - len(misfits))
+    # With more than that, the network failed, and honest clients should not pay for it.
+    blamed = sorted(silent) if len(silent) <= conflicts.liars_left else []
     named = {
-        **dict.fromkeys(sorted(silent), SILENT),
+        **dict.fromkeys(blamed, SILENT),
         **dict.fromkeys(sorted(misfits), MISFIT),
         **dict.fromkeys(sorted(conflicts.named), CONTRADICTED),
     }

@@ -118,7 +118,7 @@ class RehearsingServer(PlainServer):
             block=self._block,
             terms=terms,
         )
-        fewest = fewest_chosen(terms, len(self._block))
+        fewest = fewest_chosen(terms)
         chosen = chosen_of(distances, self._selection, fewest=fewest)
         # A linear check: the sketch of the sum is the sum of the true sketches modulo 2^32.
         agrees = all(

@@ -61,8 +61,8 @@ class SketchingClient(MaskedClient):
           server had fixed before.
         - No product of shares leaves before a threshold of clients signed the same dealings.
 
-    The client keeps its words (m,) until it has dealt their sketch, and the keys of its pair masks
-    until the next round.
+    The client keeps its words (m,) until it has dealt their sketch. `SketchState` says what it
+    keeps until the next invitation.
     """
 
     _LAST: ClassVar[int] = SHOWN

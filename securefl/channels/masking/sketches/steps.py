@@ -19,6 +19,7 @@ from securefl.channels.masking.replies import Consent
 from securefl.channels.masking.requests import SurvivorList, UnmaskRequest
 from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.sketches.context import (
+    SEALED_PAIR_SKETCHES,
     SEALED_SKETCHES,
     Facts,
     digest_of_dealings,
@@ -42,7 +43,7 @@ from securefl.channels.masking.sketches.handling import (
     accepted_shares,
     check_own,
     reader_of,
-    sealed,
+    signed_dealing,
 )
 from securefl.channels.masking.sketches.matrix import Matrix
 from securefl.channels.masking.sketches.replies import (
@@ -95,7 +96,8 @@ def deal(member: Member, request: UploadList, state: SketchState, sketch_of: Ske
         sender=member.client,
     )
     own = dealing.shares.pop(member.client)
-    reply, public = sealed(member, after, dealing, context=after.context, label=SEALED_SKETCHES)
+    boxes = state.secrets.seal(state.own, state.peers, dealing.shares, label=SEALED_SKETCHES)
+    reply, public = signed_dealing(member, after, dealing, boxes, context=after.context)
     return Answer(reply, replace(after, words=None, own_sketch=own, public=public))
 
 
@@ -164,11 +166,10 @@ def agree(member: Member, request: SurvivorList, state: SketchState) -> Answer:
     chosen = request.survivors
     if not set(chosen) <= set(state.dealers):
         raise ProtocolError("the server chooses clients that did not deal")
-    fewest = fewest_chosen(member.terms, len(state.block))
+    fewest = fewest_chosen(member.terms)
     if len(chosen) < fewest:
         raise ProtocolError(
-            f"{len(chosen)} chosen clients are too few for a sum of {len(state.block)}; "
-            f"it takes {fewest}"
+            f"{len(chosen)} chosen clients are too few for a sum; it takes {fewest}"
         )
     facts = statement_of(
         state.advertisements.values(),
@@ -209,8 +210,37 @@ def reveal(member: Member, request: UnmaskRequest, state: SketchState) -> Answer
         seeds,
         mask_keys,
     )
-    after = replace(state, stage=OPENED, own_shares=b"", sealed={})
-    return Answer(member.signed(reply.to_bytes()), after)
+    return Answer(member.signed(reply.to_bytes()), _after_opening(member, state))
+
+
+def _after_opening(member: Member, state: SketchState) -> SketchState:
+    """Returns the memory after stage 8, with what the stages 9 and 10 need and nothing else.
+
+    The sealing key is gone, so that the boxes of stage 2, which the network may have recorded, stay
+    shut when a client is broken into later.
+    """
+    partners = [client for client in state.uploaders if client != member.client]
+    keys_to, keys_from = state.secrets.box_keys(
+        state.own, state.peers, partners, label=SEALED_PAIR_SKETCHES
+    )
+    is_chosen = member.client in state.survivors
+    return replace(
+        state,
+        stage=OPENED,
+        own_shares=b"",
+        sealed={},
+        secrets=state.secrets.forgotten(),
+        keys_to=keys_to if is_chosen else {},
+        keys_from={client: keys_from[client] for client in partners if client in state.survivors},
+        pair_keys={
+            client: key
+            for client, key in state.pair_keys.items()
+            if is_chosen and client in state.survivors
+        },
+        accepted={
+            client: shares for client, shares in state.accepted.items() if client in state.survivors
+        },
+    )
 
 
 def _share_of_sum(state: SketchState) -> list[int]:

@@ -12,9 +12,15 @@ from securefl.channels.masking.sketches.choosing import (
     Suspects,
     chosen_of,
     compared,
+    lacking_shares,
     summed_sketch,
 )
-from securefl.channels.masking.sketches.conflicts import CONTRADICTED, MISFIT
+from securefl.channels.masking.sketches.conflicts import (
+    CONTRADICTED,
+    LACKING,
+    MISFIT,
+    WRONG_SHARES,
+)
 from securefl.channels.masking.sketches.field import P, random_elements, value_at
 from securefl.channels.protocol import Selection
 from securefl.errors import RoundAbandoned
@@ -182,3 +188,42 @@ def test_a_sum_of_sketches_is_exact_whatever_two_holders_send() -> None:
 def test_a_rule_that_chooses_all_chooses_all() -> None:
     selection = Selection(everyone, liars=2, fewest=lambda f: 2)
     assert chosen_of(result(shares_of(squares())), selection, fewest=5) == BLOCK
+
+
+def at_fault(
+    *edges: tuple[int, int], before: Suspects = NOBODY, newly_named: Mapping[int, str] | None = None
+) -> tuple[dict[int, str], tuple[tuple[int, int], ...]]:
+    """Returns who is found where holders lack the shares of dealers; client 7 certainly lied."""
+    reason = RoundAbandoned("too few right shares", named={7: WRONG_SHARES}, paired=edges)
+    found = lacking_shares(reason, before, newly_named or {})
+    assert str(found) == "too few right shares"
+    named = dict(found.named)
+    assert named.pop(7) == WRONG_SHARES
+    return named, found.paired
+
+
+def test_a_dealer_and_a_holder_without_its_share_are_a_pair_and_the_dealer_deals_no_more() -> None:
+    assert at_fault((3, 0), (3, 1)) == ({3: LACKING}, ((0, 3),))
+    assert at_fault((3, 0), (4, 1)) == ({3: LACKING, 4: LACKING}, ((0, 3), (1, 4)))
+    assert at_fault() == ({}, ())
+
+
+def test_a_holder_that_lacks_shares_of_more_dealers_than_can_lie_is_named_alone() -> None:
+    assert at_fault((1, 6), (2, 6), (3, 6)) == ({6: CONTRADICTED}, ())
+    # Otherwise it takes one dealer with it, and no more.
+    assert at_fault((1, 6), (2, 6)) == ({1: LACKING}, ((1, 6),))
+
+
+def test_who_is_known_to_lie_already_takes_nobody_along() -> None:
+    assert at_fault((3, 0), (7, 1)) == ({3: LACKING}, ((0, 3),))
+    assert at_fault((3, 0), (4, 1), newly_named={4: CONTRADICTED}) == ({3: LACKING}, ((0, 3),))
+
+
+def test_if_all_missing_shares_concern_pairs_of_earlier_rounds_one_dealer_deals_no_more() -> None:
+    earlier = Suspects(1, {}, ((2, 5),))
+    reason = RoundAbandoned("too few right shares", paired=((4, 2), (3, 5)))
+    found = lacking_shares(reason, earlier, {})
+    assert (dict(found.named), found.paired) == ({3: LACKING}, ())
+    # Somebody else is out, which is enough for one round.
+    found = lacking_shares(reason, earlier, {6: CONTRADICTED})
+    assert (dict(found.named), found.paired) == ({}, ())

@@ -8,7 +8,7 @@ import pytest
 
 from securefl.channels.masking.sketches.conflicts import CONTRADICTED, MISFIT, SILENT, liars_left
 from securefl.channels.masking.sketches.field import P
-from securefl.channels.masking.sketches.judging import Blame, least_answers
+from securefl.channels.masking.sketches.judging import Blame, judged, least_answers
 from securefl.errors import RoundAbandoned
 from tests.channels.masking.sketches.blaming import SIZE, Lies, Round
 
@@ -108,7 +108,55 @@ def test_a_client_without_a_dealing_is_named_for_its_silence_alone() -> None:
 def test_an_honest_client_that_was_silent_hides_no_liar_and_uses_up_none() -> None:
     # Client 4 is silent; three of the others reject client 2, which a liar's dealing explains.
     lies = Lies(silent={4}, sketches={6: UNIT}, spoilt={(2, 0), (2, 1), (2, 8)})
-    assert a_round().blame(lies, f=F) == Blame({4: SILENT, 6: MISFIT, 2: CONTRADICTED}, ())
+    # Both liars are found, so that client 4 is none.
+    assert a_round().blame(lies, f=F) == Blame({6: MISFIT, 2: CONTRADICTED}, ())
+    assert a_round(11).blame(lies, f=3) == Blame({4: SILENT, 6: MISFIT, 2: CONTRADICTED}, ())
+
+
+def test_if_more_are_silent_than_can_lie_nobody_is_named_for_that() -> None:
+    assert a_round().blame(Lies(silent={1, 4}), f=F) == Blame({1: SILENT, 4: SILENT}, ())
+    assert a_round().blame(Lies(silent={1, 4, 5}), f=F) == Blame({}, ())
+    # A liar that is found is one less among the silent ones.
+    lies = Lies(silent={1, 4}, sketches={6: UNIT})
+    assert a_round().blame(lies, f=F) == Blame({6: MISFIT}, ())
+    lies = hidden((3, 2))
+    lies.silent = {1, 4}
+    assert a_round().blame(lies, f=F) == Blame({}, ((2, 3),))
+
+
+def blamed_with_wrong_shares(dealer: int, holders: Iterable[int], *, answered: int) -> Blame:
+    """Returns the blame in a round with c = 1 and f = 3.
+
+    Client 4 lies, and some holders send wrong shares of a dealer and of its pair with client 6.
+    """
+    played = a_round(degree=1)
+    answers = played.answers(Lies(sketches={4: UNIT}), range(answered))
+    for holder in holders:
+        given = answers[holder]
+        wrong = [value + 1 + holder for value in given.sums[dealer]]
+        answers[holder] = given._replace(
+            sums={**given.sums, dealer: wrong},
+            pairs={**given.pairs, (dealer, 6): 1 + holder},
+        )
+    return judged(
+        answers, played.residues(), points=played.points, dealt=played.chosen, degree=1, f=3
+    )
+
+
+def test_no_honest_client_is_blamed_where_liars_keep_its_shares_from_being_decoded() -> None:
+    assert least_answers(degree=1, f=3) == 6
+    # Two wrong values of six are not corrected, and three of eight are.
+    for answered in (6, 7, 8):
+        blame = blamed_with_wrong_shares(2, (1, 3), answered=answered)
+        assert blame == Blame({4: MISFIT}, ())
+    assert blamed_with_wrong_shares(2, (1, 3, 5), answered=8) == Blame({4: MISFIT}, ())
+
+
+def test_a_client_whose_shares_must_decode_and_do_not_is_named() -> None:
+    both = Blame({2: MISFIT, 4: MISFIT}, ())
+    assert blamed_with_wrong_shares(2, (0, 1, 3, 5), answered=8) == both
+    # With one answer less, it might be the fault of three holders.
+    assert blamed_with_wrong_shares(2, (1, 3, 5), answered=7) == Blame({4: MISFIT}, ())
 
 
 @pytest.mark.parametrize("rejecting", [1, 2, 3])
@@ -281,7 +329,7 @@ def test_no_honest_client_is_named_however_many_are_away() -> None:
     judged_rounds = 0
     for seed in range(150):
         rng = random.Random(seed)
-        c, f = rng.choice([(1, 1), (2, 2), (3, 2)])
+        c, f = rng.choice([(1, 1), (2, 2), (3, 2), (1, 2), (1, 3)])
         n = 2 * c + 2 * f + 1
         liars = set(rng.sample(range(n), k=f))
         played = Round(range(n), {min(liars), *rng.sample(range(n), k=4)}, degree=c, rng=rng)

@@ -121,6 +121,36 @@ def test_a_chosen_client_that_is_silent_when_asked_for_its_pairs_is_named() -> N
     assert lost.value.named == {2: MISFIT, 6: SILENT}
 
 
+def test_in_an_outage_only_the_liar_is_named() -> None:
+    session = with_liars(9, 2, {2: Lie(0.0)})
+    with pytest.raises(RoundAbandoned, match="client 2 is out") as lost:
+        session.play(0, silent=dict.fromkeys((6, 7), 9))
+    assert (lost.value.named, lost.value.paired) == ({2: MISFIT}, ())
+    assert session.play(1).clients == (0, 1, 3, 4, 5, 6, 7, 8)
+
+
+class Hider(LyingClient):
+    """Hides its lie in the mask that it shares with client 5, if that is in the sum."""
+
+    def _pair_sketches(self, matrix, keys):  # type: ignore[no-untyped-def]
+        self._liars = sorted(set(range(9)) - {5}) if 5 in keys else [self._member.client]
+        return super()._pair_sketches(matrix, keys)
+
+
+@pytest.mark.parametrize("first", [5, 6])
+def test_a_liar_cannot_hide_behind_a_client_that_was_away_when_the_sum_was_chosen(
+    first: int,
+) -> None:
+    session = with_liars(9, 2, {})
+    session.clients[2] = make_sketching_client(
+        2, session.terms, kind=Hider, lie=Lie(-0.2, hide=True), liars=(2,)
+    )
+    with pytest.raises(RoundAbandoned, match="one of the clients 0 and 2 lied") as lost:
+        session.play(0, silent={5: first})
+    assert (dict(lost.value.named), lost.value.paired) == ({}, ((0, 2),))
+    assert session.play(1).clients == (1, 3, 4, 5, 6, 7, 8)
+
+
 def test_a_holder_that_is_silent_in_the_last_stage_is_not_named() -> None:
     session = with_liars(9, 2, {2: Lie(0.0)})
     session.begin(0).until(9)

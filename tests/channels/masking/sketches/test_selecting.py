@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from securefl.channels.masking.replies import SealedShares
 from securefl.channels.masking.requests import ShareDelivery
 from securefl.channels.masking.sketches.choosing import Suspects
 from securefl.channels.masking.sketches.conflicts import (
     CONTRADICTED,
+    LACKING,
     MISFIT,
     SILENT,
     WRONG_SHARES,
@@ -149,7 +151,8 @@ def rounds_end_well(session: SketchSession, spreads: list[tuple[int, ...]]) -> i
         assert (view is not None) == enough, firsts
         if view is not None:
             opened += 1
-            assert view.clients == tuple(c for c, first in enumerate(firsts) if first > 4)
+            # Who vanishes before stage 7 is not chosen, since it could not help to find liars.
+            assert view.clients == tuple(c for c, first in enumerate(firsts) if first > 6)
             assert is_exact(session, view)
     return opened
 
@@ -232,9 +235,25 @@ def test_silence_of_f_clients_at_any_stage_changes_no_sum() -> None:
     session = nine()
     for stage in range(1, STAGES + 1):
         view = session.play(stage, silent=dict.fromkeys(LIARS, stage))
-        dealt = tuple(range(9)) if stage > 4 else tuple(range(2, 9))
-        assert view.clients == dealt
+        assert view.clients == tuple(range(9) if stage > 6 else range(2, 9))
+        assert view.left_out == (LIARS if stage in (4, 5, 6) else ())
         assert is_exact(session, view)
+
+
+@pytest.mark.parametrize("dispute", [False, True])
+def test_liars_stop_no_round_in_which_an_honest_client_is_away_as_there_is_room_for(
+    dispute: bool,
+) -> None:
+    # n = 2 c + 2 f + 1 + 1. The rule leaves out two more than are silent.
+    session = SketchSession(sketch_terms(10, corrupt=2, liars=2), without_furthest)
+    if dispute:
+        view = session.play(0, silent={9: 1}, change=by_liars(session, 5, rejecting(4, 5)))
+        assert view.clients == (2, 3, 6, 7, 8)
+    else:
+        view = session.play(0, silent={9: 1, **dict.fromkeys(LIARS, 4)})
+        assert len(view.clients) == 5
+        assert set(view.clients) <= set(range(2, 9))
+    assert is_exact(session, view)
 
 
 def test_wrong_shares_of_distances_from_f_clients_change_no_distance() -> None:
@@ -358,6 +377,9 @@ def test_the_partner_of_a_proven_liar_is_free_again() -> None:
     assert Suspects.of({1: SILENT}, ((2, 5),), terms) == Suspects(1, {1: SILENT}, ((2, 5),))
     # A silent client may be honest: its pair stays in doubt.
     assert Suspects.of({2: SILENT}, ((2, 5),), terms) == Suspects(1, {2: SILENT}, ((2, 5),))
+    # So may a client whose shares a holder lacks, which is in a pair with that holder.
+    assert Suspects.of({2: LACKING}, ((2, 5),), terms) == Suspects(1, {2: LACKING}, ((2, 5),))
+    assert Suspects.of({2: LACKING}, (), terms) == Suspects(2, {2: LACKING}, ())
     assert Suspects.of({}, (), terms) == Suspects(2, {}, ())
 
 
@@ -398,7 +420,8 @@ def test_acceptances_of_other_dealings_are_dropped_and_the_round_goes_on() -> No
 
     session = nine()
     view = session.play(0, change=by_liars(session, 5, of_others))
-    assert view.clients == tuple(range(9))
+    # Whose acceptance is dropped is away from then on.
+    assert (view.clients, view.left_out) == (tuple(range(2, 9)), LIARS)
     assert view.named == {}
 
 
@@ -500,6 +523,54 @@ def test_a_dealer_of_shares_of_a_false_seed_costs_one_round_and_is_named() -> No
     assert lost.value.named == {3: WRONG_SHARES}
     view = session.play(1)
     assert view.clients == (0, 1, 2, 4, 5, 6, 7, 8)
+    assert is_exact(session, view)
+
+
+def committing_wrongly(
+    session: SketchSession, dealer: int, *holders: int
+) -> Callable[[int, int, Packet], Packet]:
+    """Returns what makes a client commit to other shares than those that it deals to some."""
+
+    def wrong(body: bytes) -> SealedShares:
+        dealt = SealedShares.from_bytes(body, most=9)
+        return replace(
+            dealt, commitments={**dealt.commitments, **dict.fromkeys(holders, bytes(32))}
+        )
+
+    def changed(stage: int, client: int, message: Packet) -> Packet:
+        if (stage, client) != (2, dealer):
+            return message
+        return resigned(client, message, session.terms, wrong)
+
+    return changed
+
+
+def test_a_dealer_that_counts_on_the_silence_of_other_liars_stops_one_round_only() -> None:
+    # It takes t = 6 right shares of 9. The holders 2 and 3 lack theirs, and both liars are silent.
+    session = nine()
+    liars = (1, 8)
+    change = committing_wrongly(session, 8, 2, 3)
+    with pytest.raises(RoundAbandoned, match="client 8 has 5 right shares left") as lost:
+        session.play(0, change=change, silent=dict.fromkeys(liars, 8))
+    # The server cannot tell whether client 2 or client 8 lied.
+    assert lost.value.paired == ((2, 8),)
+    assert lost.value.named == {8: LACKING}
+    view = session.play(1, change=change, silent=dict.fromkeys(liars, 8))
+    assert view.clients == (0, 1, 3, 4, 5, 6, 7)
+    assert view.left_out == (2,)
+    assert is_exact(session, view)
+
+
+def test_a_liar_of_a_pair_that_deals_wrong_shares_stops_one_round_only() -> None:
+    session = nine()
+    session.server.recall({}, ((0, 8),))
+    change = committing_wrongly(session, 8, 2, 3)
+    silent = {1: 8, 8: 8}
+    with pytest.raises(RoundAbandoned, match="client 8 has 5 right shares left") as lost:
+        session.play(0, change=change, silent=silent)
+    assert (dict(lost.value.named), lost.value.paired) == ({8: LACKING}, ())
+    view = session.play(1, change=change, silent=silent)
+    assert view.clients == (1, 2, 3, 4, 5, 6, 7)
     assert is_exact(session, view)
 
 

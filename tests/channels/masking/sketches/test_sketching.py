@@ -170,8 +170,8 @@ ILLEGAL: dict[str, tuple[int, str, Change]] = {
     ),
     "7, too few chosen": (
         7,
-        "3 chosen clients are too few for a sum of 6; it takes 4",
-        lambda m: replace(m, survivors=(0, 1, 2)),
+        "2 chosen clients are too few for a sum; it takes 3",
+        lambda m: replace(m, survivors=(0, 1)),
     ),
     "7, nobody chosen": (
         7,
@@ -610,6 +610,28 @@ def test_a_client_keeps_its_words_until_it_has_dealt_and_no_secret_that_is_used_
     session.stage()
     assert state_of(session, 0).own_shares == b""
     assert state_of(session, 0).sealed == {}
+
+
+def test_after_a_round_a_client_holds_what_finding_liars_takes_and_no_private_key() -> None:
+    session = opened()  # the clients 4 and 5 were not chosen
+    for client in range(N):
+        held = state_of(session, client)
+        assert held.secrets == held.secrets.forgotten()
+        assert (held.own_shares, held.sealed, held.own_sketch, held.words) == (b"", {}, b"", None)
+        assert set(held.accepted) == {0, 1, 2, 3}
+        assert all(shares.zeros == [] for shares in held.accepted.values())
+        assert set(held.keys_from) == {0, 1, 2, 3} - {client}
+        is_chosen = client < 4
+        assert set(held.pair_keys) == ({0, 1, 2, 3} - {client} if is_chosen else set())
+        assert set(held.keys_to) == (set(range(N)) - {client} if is_chosen else set())
+
+
+def test_a_client_that_dealt_pair_sketches_holds_no_key_of_a_mask() -> None:
+    session = opened()
+    ask(session, BlameRequest(SESSION, 0, 0))
+    held = state_of(session, 0)
+    assert (held.pair_keys, held.keys_to) == ({}, {})
+    assert set(held.keys_from) == {1, 2, 3}
 
 
 def test_a_restarted_client_takes_no_further_part_in_a_round_at_any_stage() -> None:
