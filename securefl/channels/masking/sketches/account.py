@@ -16,6 +16,7 @@ from securefl.channels.masking.requests import Addressed, SurvivorList, UnmaskRe
 from securefl.channels.masking.sketches.choosing import (
     Compared,
     Suspects,
+    agrees,
     chosen_of,
     lacking_shares,
     summed_sketch,
@@ -186,8 +187,7 @@ class SelectingBlock(Block):
         self._digests[client] = digest_of_words(words)
 
     def _take_distances(self, client: int, body: memoryview) -> None:
-        count = len(self.measurements.pairs_of(client))
-        shares = DistanceShares.from_bytes(body, count=count)
+        shares = DistanceShares.from_bytes(body, count=len(self.measurements.pairs_of(client)))
         self.measurements.measure(self._own(shares, client))
 
     def _take_opening(self, client: int, body: memoryview) -> None:
@@ -284,8 +284,8 @@ class SelectingBlock(Block):
         for client in self.survivors:
             self._add(self._uploads[client])
         self._unmask()
-        expected = self.facts.matrix.sketch(self._sum)
-        self.agrees = [value % 2**32 for value in sketch] == expected.tolist()
+        expected = self.facts.matrix.sketch(self._sum).tolist()
+        self.agrees = agrees(sketch, expected, clients=len(self.survivors))
         if self.agrees:
             self._uploads = {}
             return

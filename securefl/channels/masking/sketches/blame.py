@@ -23,7 +23,7 @@ can compute b_i itself. The multiples of 2^32 in b_i would show something of s_i
 clients, the sign of a coordinate in 17 of 24 cases. So both ends of a pair add the same random
 multiple of 2^32 to t_ij. They read it from a part of their mask's stream that no mask uses. Then
 the b_i show no more than their sum, which stage 8 opened, up to a statistical distance of
-n^2 k / 2^80 for n clients.
+n^2 k / 2^64 for n clients.
 
 **Never open a pair key to settle a dispute.** A server that claims disputes between one client and
 all others, one by one, would get all masks of that client, and with them its update.
@@ -41,7 +41,9 @@ from securefl.channels.masking.sketches.matrix import Matrix
 from securefl.channels.masking.stream import fastest
 
 _RING_SIZE = 2**32
-_CARRY_BYTES = 10  # of a random multiple of 2^32
+# Of a random multiple of 2^32. With 64 clients all b_i together stay below p / 2^20: no fraction
+# whose denominator divides a weight is in their range.
+_CARRY_BYTES = 8
 _CARRY_RANGE = 1 << 8 * _CARRY_BYTES
 _CARRY_CHUNK = 2**64  # of the pair mask's stream; uploads end long before
 
@@ -68,7 +70,7 @@ def partners(client: int, chosen: Sequence[int]) -> tuple[int, ...]:
 def pair_sketches(matrix: Matrix, keys: Mapping[int, bytes], *, size: int) -> list[int]:
     """Returns the values that a client deals in stage 9: k integers t_ij for each partner j.
 
-    Both ends of a pair get the same integers, |t| <= 2^31 + 2^111.
+    Both ends of a pair get the same integers, |t| <= 2^31 + 2^95.
 
     Args:
         matrix: of the round.
@@ -88,7 +90,7 @@ def pair_sketches(matrix: Matrix, keys: Mapping[int, bytes], *, size: int) -> li
 
 
 def _carries(key: bytes, size: int) -> list[int]:
-    """Returns integers uniform in [-2^79, 2^79) from a part of the stream that no mask uses."""
+    """Returns integers uniform in [-2^63, 2^63) from a part of the stream that no mask uses."""
     length = size * _CARRY_BYTES
     buffer = bytearray(length + TAG_BYTES)
     fastest()(key)(_CARRY_CHUNK, length, memoryview(buffer))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.channels.masking.sketches.blame import largest_sum
 from securefl.channels.masking.sketches.conflicts import (
     CONTRADICTED,
     LACKING,
@@ -231,3 +232,20 @@ def _unit(terms: Agreement) -> float:
         raise ValueError("sketches are taken of updates in fixed point")
     step = terms.code.step * terms.max_weight
     return 2 * step * step / sketching_of(terms).size
+
+
+def agrees(sketch: Sequence[int], expected: Sequence[int], *, clients: int) -> bool:
+    """Whether a sum of sketches is in range, and is the expected one modulo 2^32.
+
+    A fraction such as 1/3 is a huge element of the field, and its residue modulo 2^32 says
+    anything. Where all weights share the factor 3, distances do not show it. The range is that of
+    `judging`: a sum beyond it has a summand that an inquiry finds.
+
+    Args:
+        sketch: the sum (k,) of the chosen clients' sketches, centred.
+        expected: (k,), the sketch of the sum of their updates, modulo 2^32.
+        clients: how many were chosen.
+    """
+    bound = clients * largest_sum(clients - 1)
+    in_range = all(abs(value) <= bound for value in sketch)
+    return in_range and [value % 2**32 for value in sketch] == list(expected)

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking.opening import decoded, hold
 from securefl.channels.masking.sketches.blame import Opened
-from securefl.channels.masking.sketches.choosing import Suspects, chosen_of, compared
+from securefl.channels.masking.sketches.choosing import Suspects, agrees, chosen_of, compared
 from securefl.channels.masking.sketches.context import (
     Facts,
     fewest_answers,
     fewest_chosen,
-    sketching_of,
 )
 from securefl.channels.masking.sketches.field import P
 from securefl.channels.masking.sketches.inquiry import verdict_on
@@ -120,12 +119,9 @@ class RehearsingServer(PlainServer):
         )
         fewest = fewest_chosen(terms)
         chosen = chosen_of(distances, self._selection, fewest=fewest)
-        # A linear check: the sketch of the sum is the sum of the true sketches modulo 2^32.
-        agrees = all(
-            sum(dealt[c][place] - honest[c][place] for c in chosen) % 2**32 == 0
-            for place in range(sketching_of(terms).size)
-        )
-        if not agrees:
+        # The sketch of the sum is the sum of the true sketches modulo 2^32.
+        expected = [value % 2**32 for value in _summed(honest, chosen)]
+        if not agrees(_summed(dealt, chosen), expected, clients=len(chosen)):
             raise self._verdict(chosen, honest, dealt, distances.suspects, tuple(words))
         found = distances.suspects
         newly_named = {c: why for c, why in found.named.items() if c not in before.named}
@@ -215,3 +211,8 @@ def rehearsed_sides(plan: Plan, **options: Any) -> Sides:
     """Returns both sides of a channel that rehearses the masked one in the clear."""
     clients = {client: PlainClient(client, plan.session) for client in plan.clients}
     return Sides(RehearsingServer(plan, **options), clients)
+
+
+def _summed(sketches: Sketches, chosen: Sequence[int]) -> list[int]:
+    """Returns the sum (k,) of some clients' sketches."""
+    return [sum(values) for values in zip(*(sketches[client] for client in chosen), strict=True)]

@@ -112,8 +112,6 @@ def accept(member: Member, request: DealingList, state: SketchState) -> Answer:
         terms=member.terms,
     )
     check_own(member, request.dealings, request.boxes, state.public)
-    if not set(dealings) <= set(state.uploaders):
-        raise ProtocolError("a dealing came from a client whose update did not arrive")
     contents = state.secrets.opened(state.own, state.peers, request.boxes, label=SEALED_SKETCHES)
     accepted = accepted_shares(
         member,

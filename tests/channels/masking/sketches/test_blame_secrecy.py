@@ -64,7 +64,7 @@ def drawn(rng: random.Random, *, carries: bool) -> Secrets:
     masks = {}
     for edge in PAIRS:
         masks[edge] = rng.randrange(-(2**31), 2**31)
-        masks[edge] += 2**32 * rng.randrange(-(2**79), 2**79) * carries
+        masks[edge] += 2**32 * rng.randrange(-(2**63), 2**63) * carries
     names: list[int | Edge] = [*HONEST, *PAIRS, *((j, i) for i, j in PAIRS)]
     return Secrets(
         sketches={i: rng.randrange(-(2**31), 2**31) for i in HONEST},
@@ -100,7 +100,7 @@ def can_be_dealt(masks: Mapping[Edge, int], *, carries: bool) -> bool:
     """Whether each is a centred residue plus a random multiple of 2^32 that a client may draw."""
     for value in masks.values():
         multiple = (value + 2**31) >> 32
-        if not (-(2**79) <= multiple < 2**79 if carries else multiple == 0):
+        if not (-(2**63) <= multiple < 2**63 if carries else multiple == 0):
             return False
     return True
 
