@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from securefl.audit.bounds import Claim
+from securefl.audit.covered import passed_over
 from securefl.audit.exposure.exposures import NO_SIGHT, NO_STEPS, exposures
 from securefl.audit.exposure.look import MAX_ROUNDS
 from securefl.audit.exposure.result import Exposure
@@ -75,7 +76,10 @@ def audit(
     replays = Replays(
         inquiries, of_run=cell is not None, on_round=on_round, remember=user_cache().remember
     )
-    shared = []
+    passed = passed_over(scenario) if request.adversary == ALL else ""
+    shared = [passed] if passed else []
+    for note in shared:
+        say(note)
     if cell is not None:
         # Before any shadow is trained: an audit of another run would be worth nothing.
         say("replaying the run")
@@ -116,8 +120,8 @@ def _subject(request: AuditRequest) -> tuple[Scenario, Cell | None]:
 def inquiries_of(request: AuditRequest, scenario: Scenario, cell: Cell | None) -> list[Inquiry]:
     """Returns an inquiry for each adversary of the request.
 
-    `ALL` leaves out adversaries that the scenario's topology does not have, and those with clients
-    of their own where the target is the only client.
+    `ALL` leaves out adversaries that the scenario's topology does not have, those that see too
+    much for an audit, and those with clients of their own where the target is the only client.
     """
     spent = None if cell is None else booked(cell, request.target)
     names = [request.adversary]
