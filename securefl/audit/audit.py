@@ -27,7 +27,7 @@ from securefl.audit.measure import (
 )
 from securefl.audit.mechanism import INSIDE, unseen
 from securefl.audit.notes import claimed, notes_on
-from securefl.audit.recorded import booked, open_run, same_run
+from securefl.audit.recorded import booked, check_repeated, open_run, same_run
 from securefl.audit.replays import Replays
 from securefl.audit.request import ALL, AuditRequest
 from securefl.audit.shadows import train_shadows
@@ -71,15 +71,17 @@ def audit(
     request.check()
     scenario, cell = _subject(request)
     inquiries = inquiries_of(request, scenario, cell)
+    if cell is not None:
+        check_repeated(request.path, scenario)  # the way out has to be open to the adversary
     fetch_data(scenario, on_bytes)
     folder = _folder(request, scenario)
     replays = Replays(
         inquiries, of_run=cell is not None, on_round=on_round, remember=user_cache().remember
     )
-    passed = passed_over(scenario) if request.adversary == ALL else ""
-    shared = [passed] if passed else []
-    for note in shared:
-        say(note)
+    left_out = passed_over(scenario) if request.adversary == ALL else ""
+    if left_out:
+        say(left_out)  # and is no finding on those who are audited
+    shared = []
     if cell is not None:
         # Before any shadow is trained: an audit of another run would be worth nothing.
         say("replaying the run")
