@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from securefl.audit.bounds import Claim
+from securefl.audit.covered import passed_over
 from securefl.audit.exposure.exposures import NO_SIGHT, NO_STEPS, exposures
 from securefl.audit.exposure.look import MAX_ROUNDS
 from securefl.audit.exposure.result import Exposure
@@ -26,7 +27,7 @@ from securefl.audit.measure import (
 )
 from securefl.audit.mechanism import INSIDE, unseen
 from securefl.audit.notes import claimed, notes_on
-from securefl.audit.recorded import booked, open_run, same_run
+from securefl.audit.recorded import booked, check_repeated, open_run, same_run
 from securefl.audit.replays import Replays
 from securefl.audit.request import ALL, AuditRequest
 from securefl.audit.shadows import train_shadows
@@ -70,11 +71,16 @@ def audit(
     request.check()
     scenario, cell = _subject(request)
     inquiries = inquiries_of(request, scenario, cell)
+    if cell is not None:
+        check_repeated(request.path, scenario)  # the way out has to be open to the adversary
     fetch_data(scenario, on_bytes)
     folder = _folder(request, scenario)
     replays = Replays(
         inquiries, of_run=cell is not None, on_round=on_round, remember=user_cache().remember
     )
+    left_out = passed_over(scenario) if request.adversary == ALL else ""
+    if left_out:
+        say(left_out)  # and is no finding on those who are audited
     shared = []
     if cell is not None:
         # Before any shadow is trained: an audit of another run would be worth nothing.
@@ -116,8 +122,8 @@ def _subject(request: AuditRequest) -> tuple[Scenario, Cell | None]:
 def inquiries_of(request: AuditRequest, scenario: Scenario, cell: Cell | None) -> list[Inquiry]:
     """Returns an inquiry for each adversary of the request.
 
-    `ALL` leaves out adversaries that the scenario's topology does not have, and those with clients
-    of their own where the target is the only client.
+    `ALL` leaves out adversaries that the scenario's topology does not have, those that see too
+    much for an audit, and those with clients of their own where the target is the only client.
     """
     spent = None if cell is None else booked(cell, request.target)
     names = [request.adversary]

@@ -1,6 +1,6 @@
 """Which adversaries an audit can look at, since it would understate what some of them learn."""
 
-from securefl.audit.threats import OPENED, threat
+from securefl.audit.threats import OPENED, SERVER, adversaries_in, threat
 from securefl.channels.protocol import Seen
 from securefl.scenario.scenario import Scenario
 
@@ -11,6 +11,18 @@ _BEFORE_NOISE = {Seen.CLEAR_UPDATE, Seen.SUM_OF_UPDATES, Seen.OPENED_SUM, OPENED
 def sees_too_much(scenario: Scenario, adversary: str) -> str:
     """Returns why an audit of an adversary would say too little; "" where it would not."""
     return sees_before_noise(scenario, adversary) or sees_distances(scenario, adversary)
+
+
+def passed_over(scenario: Scenario) -> str:
+    """Returns a note on the adversaries that an audit of all leaves out; "" without any."""
+    kind = SERVER if scenario.topology is None else scenario.topology.kind
+    names = [name for name in adversaries_in(kind) if sees_too_much(scenario, name)]
+    if not names:
+        return ""
+    return (
+        f"left out, since an audit would understate what they learn: {', '.join(names)}; "
+        "--adversary with one of these names says why"
+    )
 
 
 def knows_too_much(scenario: Scenario, adversary: str, colluders: int) -> str:

@@ -225,14 +225,14 @@ def misfit(scenario: Scenario, adversary: str) -> str:
             f"no audit looks at data.harmonise with {scenario.data.fit.name}, which its shadows "
             "would have to fit again: take the step away"
         )
-    uncovered = sees_too_much(scenario, adversary)
-    if uncovered:
-        return uncovered
     if kind not in threat(adversary).fits:
         return (
             f"--adversary: with topology = {kind!r} nobody is {adversary!r}; use one of "
             f"{', '.join(adversaries_in(kind))}"
         )
+    uncovered = sees_too_much(scenario, adversary)
+    if uncovered:
+        return uncovered
     vantage = _vantage(scenario, adversary)
     return "" if vantage is None else vantage.why_not
 

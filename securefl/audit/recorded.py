@@ -26,8 +26,7 @@ def open_run(path: Path) -> tuple[Scenario, Cell]:
     """Returns the scenario and the cell of a run folder.
 
     Raises:
-        ScenarioError: the folder holds several runs, one that has not ended, or one that no replay
-            repeats.
+        ScenarioError: the folder holds several runs, or one that has not ended.
     """
     cells = RunFolder.open(path).cells()
     if len(cells) != 1:
@@ -36,14 +35,30 @@ def open_run(path: Path) -> tuple[Scenario, Cell]:
     state = cell.status().state
     if state is not CellState.DONE:
         raise ScenarioError(f"{path} is {state}: let it end before it is audited")
-    scenario = make_scenario(dict(values))
-    is_repeated = scenario.facts.channel_options.get("secrets") == "seeded"
-    if scenario.facts.selects and not is_repeated:
+    return make_scenario(dict(values)), cell
+
+
+def check_repeated(path: Path, scenario: Scenario) -> None:
+    """Checks that a replay chooses the same clients as the run of a folder.
+
+    Raises:
+        ScenarioError: clients were chosen by something that is drawn anew each time.
+    """
+    if not scenario.facts.selects:
+        return
+    drawn, keys = [], []
+    if scenario.facts.channel_options.get("secrets") != "seeded":
+        drawn.append("random matrices")
+        keys.append("channel.secrets = 'seeded'")
+    if not scenario.repeatable:
+        drawn.append("noise")
+        keys.append("privacy.noise = 'seeded'")
+    if drawn:
         raise ScenarioError(
-            f"{path} chose clients by sketches of a matrix that is drawn anew each time, so that "
-            "no replay repeats the run: audit its scenario"
+            f"{path} chose clients by sketches with {' and '.join(drawn)} of the system's, so that "
+            "no replay chooses the same ones: audit its scenario, or a run of it with "
+            f"{' and '.join(keys)}"
         )
-    return scenario, cell
 
 
 def booked(cell: Cell, client: int) -> Mapping[PrivacyEvent, int] | None:

@@ -86,9 +86,11 @@ class AuditRequest:
         """Refuses what no audit can do, before anything is read or trained.
 
         Raises:
-            ScenarioError: a number of shadows or a pair of options makes no sense, or the folder
-                belongs to a run, which keeps no audits.
+            ScenarioError: there is no such adversary, a number of shadows or a pair of options
+                makes no sense, or the folder belongs to a run, which keeps no audits.
         """
+        if self.adversary != ALL:
+            threat(self.adversary)
         if self.shadows and not MIN_SHADOWS <= self.shadows <= MAX_SHADOWS:
             raise ScenarioError(
                 f"--shadows must be 0, or from {MIN_SHADOWS} to {MAX_SHADOWS}, got {self.shadows}"

@@ -179,8 +179,9 @@ class Channel(Section):
     sketch = k, also for masked, lets defense.rule choose the clients of the sum: by the distances
     between random sketches of k numbers, which clients deal in shares (docs/sketches.md). Up to
     defense.rule.f clients may then lie, and up to corrupt may work together with the server. With
-    secrets = "seeded" a run chooses the same clients again, and everybody who has the seed knows
-    the random matrices beforehand, by which a lie can be made that nobody sees.
+    secrets = "seeded" a run chooses the same clients again where its noise, if any, is seeded, too
+    (privacy.noise), and everybody who has the seed knows the random matrices beforehand, by which a
+    lie can be made that nobody sees.
     """
 
     kind: str = "plain"

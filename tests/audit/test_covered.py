@@ -1,12 +1,24 @@
 """Which adversaries a claim, or an audit, does not cover."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from securefl.audit.covered import knows_shares, knows_sketches, sees_before_noise, sees_distances
+from securefl.audit.audit import audit, inquiries_of
+from securefl.audit.covered import (
+    knows_shares,
+    knows_sketches,
+    passed_over,
+    sees_before_noise,
+    sees_distances,
+)
 from securefl.audit.inquiry import Inquiry
+from securefl.audit.request import ALL, AuditRequest
 from securefl.audit.weights import weights_in_step
 from securefl.errors import ScenarioError
 from securefl.scenario.scenario import Scenario, parse_scenario
+from tests.audit.asking import SGD, request_for
 from tests.audit.test_sum_canaries import SUMS
 from tests.scenario.test_sketch import TEN
 
@@ -97,6 +109,48 @@ def test_no_audit_passes_over_distances_that_an_adversary_sees(
         assert Inquiry(parse_scenario(TEN), adversary).adversary == adversary
     without = TEN.replace(", sketch = 64", "").replace('{ name = "dnc", f = 2 }', '"mean"')
     assert sees_distances(parse_scenario(without), adversary) == ""
+
+
+@pytest.mark.parametrize("adversary", ["region", "top", "neighbour", "next-site"])
+def test_an_adversary_of_another_topology_is_refused_for_that_and_not_for_what_it_sees(
+    adversary: str,
+) -> None:
+    refusal = f"with topology = 'server' nobody is '{adversary}'"
+    for scenario in (parse_scenario(TEN), sums('privacy.place="central"')):
+        with pytest.raises(ScenarioError, match=refusal):
+            Inquiry(scenario, adversary)
+
+
+def test_an_audit_of_all_leaves_out_those_that_see_distances() -> None:
+    asked = inquiries_of(request_for("scenario.toml", ALL), parse_scenario(TEN), None)
+    assert [inquiry.adversary for inquiry in asked] == ["clients", "outsider", "outsider-weights"]
+
+
+class SaidError(Exception):
+    """Ends an audit at the sentence that it says."""
+
+
+def what_is_said_before_any_replay(request: AuditRequest) -> str:
+    def say(text: str) -> None:
+        raise SaidError(text)
+
+    with pytest.raises(SaidError) as said:
+        audit(request, say=say, on_round=lambda label, record: None)
+    return str(said.value)
+
+
+def test_an_audit_of_all_says_whom_it_leaves_out(tmp_path: Path) -> None:
+    left_out = (
+        "left out, since an audit would understate what they learn: server, malicious-server, "
+        "server+clients, server+key-holder, network; --adversary with one of these names says why"
+    )
+    assert passed_over(parse_scenario(TEN)) == left_out
+    assert passed_over(parse_scenario(SGD)) == ""
+    scenario = tmp_path / "ten.toml"
+    scenario.write_text(TEN)
+    of_all = request_for(str(scenario), ALL, folder=tmp_path / "audit")
+    assert what_is_said_before_any_replay(of_all) == left_out
+    assert what_is_said_before_any_replay(replace(of_all, adversary="clients")) == "membership"
 
 
 @pytest.mark.parametrize(

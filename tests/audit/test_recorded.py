@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from securefl.audit.lines import Verdict
+from securefl.audit.recorded import check_repeated
 from securefl.audit.verdicts import BOOKS
-from securefl.errors import SecureflError
+from securefl.errors import ScenarioError, SecureflError
 from securefl.runs import api
 from securefl.scenario.scenario import load_scenario, parse_scenario
 from tests.audit.asking import DP, SGD, findings_of, request_for, write_scenarios
@@ -130,3 +131,69 @@ def test_a_run_stands_or_falls_with_its_own_ledger(place: Path) -> None:
     assert cut.verdict is Verdict.VIOLATED
     violated = [line.attack for line in cut.lines if line.verdict is Verdict.VIOLATED]
     assert violated == ["1510 gradient canaries", BOOKS]
+
+
+SKETCHES = """
+rounds = 1
+weights = "equal"
+data = { name = "digits", partition = "iid", clients = 5 }
+model = { name = "mlp", hidden = [8] }
+training = { kind = "sgd", batch = 32, lr = 0.3 }
+channel = { kind = "masked", sketch = 16, corrupt = 1 }
+defense.rule = { name = "dnc", f = 1 }
+"""
+SEEDED = "channel.secrets=seeded"
+NOISE = (
+    "training.kind=dp_sgd",
+    "privacy={epsilon=4.0, records=[252, 252, 252, 251, 251]}",
+)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "drawn", "way_out"),
+    [
+        ((), "random matrices", "channel.secrets = 'seeded'"),
+        ((SEEDED, *NOISE), "noise", "privacy.noise = 'seeded'"),
+        (
+            NOISE,
+            "random matrices and noise",
+            "channel.secrets = 'seeded' and privacy.noise = 'seeded'",
+        ),
+    ],
+    ids=["matrices", "noise", "both"],
+)
+def test_a_choice_by_what_is_drawn_anew_is_refused_before_any_replay(
+    overrides: tuple[str, ...], drawn: str, way_out: str
+) -> None:
+    scenario = parse_scenario(SKETCHES, overrides=overrides)
+    with pytest.raises(ScenarioError, match=f"by sketches with {drawn} of the system's") as reason:
+        check_repeated(Path("run"), scenario)
+    assert str(reason.value).endswith(f"audit its scenario, or a run of it with {way_out}")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(SEEDED,), (SEEDED, *NOISE, "privacy.noise=seeded")],
+    ids=["without noise", "with seeded noise"],
+)
+def test_a_choice_by_seeds_is_repeated(overrides: tuple[str, ...]) -> None:
+    check_repeated(Path("run"), parse_scenario(SKETCHES, overrides=overrides))
+
+
+def test_the_audit_of_a_choice_names_a_way_out_that_its_adversary_has(place: Path) -> None:
+    api.run(parse_scenario(SKETCHES), place / "run", text=SKETCHES)
+    with pytest.raises(ScenarioError, match="'server' sees distances between all updates"):
+        findings_of(request_for("run", "server"))
+    with pytest.raises(ScenarioError, match=r"channel\.secrets = 'seeded'"):
+        findings_of(request_for("run", "clients"))
+    with pytest.raises(ScenarioError, match="there is no 'foo'; known are server"):
+        findings_of(request_for("nothing is here", "foo"))
+    with pytest.raises(ScenarioError, match="there is no 'foo'; known are server"):
+        findings_of(request_for("run", "foo"))
+
+
+def test_a_run_that_chose_by_seeds_under_noise_is_replayed_line_for_line(place: Path) -> None:
+    scenario = parse_scenario(SKETCHES, overrides=(SEEDED, *NOISE, "privacy.noise=seeded"))
+    api.run(scenario, place / "run", text=SKETCHES)
+    notes = findings_of(request_for("run", "clients")).notes
+    assert any("the replay is the run: the same transcript" in note for note in notes)

@@ -48,6 +48,22 @@ def test_f_liars_among_whom_any_f_work_with_the_server_take_so_many_clients(
 
 
 @pytest.mark.parametrize(
+    "chosen",
+    [
+        "defense.rule={{name='trimmed_mean'{}}}",
+        "defense.rule={{name='nna'{}}}",
+        "defense.prefilters=[{{name='nearest_neighbor_mixing'{}}}]",
+        "defense.prefilters=[{{name='adaptive_clipping'{}}}]",
+    ],
+    ids=["trimmed_mean", "nna", "nearest_neighbor_mixing", "adaptive_clipping"],
+)
+def test_an_f_that_is_missing_or_no_integer_is_refused_before_it_is_compared(chosen: str) -> None:
+    assert refusal(TWENTY, chosen.format("")).endswith(" needs f")
+    for f in ("'2'", "[2]", "2.0"):
+        assert " must be an integer, got" in refusal(TWENTY, chosen.format(f", f={f}"))
+
+
+@pytest.mark.parametrize(
     ("overrides", "reason"),
     [
         (("channel.groups=1",), "channel.groups = 1 is the one sum that there is without it"),

@@ -2,6 +2,7 @@
 
 from securefl.channels.kind import Kind
 from securefl.errors import ScenarioError
+from securefl.scenario.checks.parameters import check_parameters
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.entries import PrefilterEntry, RuleEntry
 from securefl.scenario.facts import Facts
@@ -36,6 +37,7 @@ def check_groups(facts: Facts) -> None:
     _check_deal(facts)
     _check_sizes(groups, facts)
     for place, chosen in _with_f(facts):
+        check_parameters(place, chosen)  # or there may be no f to compare
         if 2 * corrupt_rows(chosen) >= groups:
             raise ScenarioError(f"{place}: {_too_few(groups, chosen, facts)}")
 
