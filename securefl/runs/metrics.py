@@ -108,7 +108,7 @@ _MEASURED = (
 )
 _WORDS = ("unit", "place", "noise", "site_models")
 OUTSIDE = "outside the guarantee"  # of a claim: figures of models that were fitted without noise
-_TABLES = ("left_out", "epsilons", "sites", "updates", "not_chosen", "named")
+_TABLES = ("left_out", "epsilons", "sites", "updates", "not_chosen", "not_compared", "named")
 
 
 def checked_metrics(values: Mapping[str, Any]) -> RunMetrics:

@@ -10,9 +10,9 @@ def sketch_words(facts: Facts) -> Iterator[str]:
     """Yields how many clients are chosen, and what the choice withstands; nothing without one."""
     if facts.selection is None:
         return
-    options, rule, n = facts.channel_options, facts.rule.name, facts.invited
+    options, rule = facts.channel_options, facts.rule.name
     liars, corrupt = facts.selection.liars, options["corrupt"]
-    chosen, least, away = numbers_of(facts)
+    n, chosen, least, away = numbers_of(facts)
     yield (
         f"channel.sketch = {options['sketch']}: by distances between sketches {rule} chooses "
         f"{chosen} of {n} clients, whose sum opens; never fewer than {least}"

@@ -14,12 +14,14 @@ class Numbers(NamedTuple):
     """What a channel that chooses clients needs, and does.
 
     Attributes:
-        chosen: clients in the sum, if none is away.
+        clients: of a round, if none is away: those invited that did not miss the set-up.
+        chosen: clients in the sum then.
         least: the fewest whose sum the clients open.
         away: how many honest ones may be away for a whole round, while all f liars are there to
             stop it.
     """
 
+    clients: int
     chosen: int
     least: int
     away: int
@@ -31,7 +33,7 @@ def numbers_of(facts: Facts) -> Numbers:
     Raises:
         ValueError: the rule cannot choose among so many.
     """
-    n, selection = facts.cohort_size, facts.selection
+    n, selection = attending(facts), facts.selection
     if selection is None:
         raise ValueError("this channel chooses no clients")
     f = selection.liars
@@ -42,7 +44,12 @@ def numbers_of(facts: Facts) -> Numbers:
     away = n - max(answering, needed)
     while away > 0 and not goes_on(facts, n - away, liars=f):
         away -= 1
-    return Numbers(chosen, least_chosen(facts), max(0, away))
+    return Numbers(n, chosen, least_chosen(facts), max(0, away))
+
+
+def attending(facts: Facts) -> int:
+    """Returns how many clients a round invites: those that miss the set-up are in none."""
+    return min(facts.cohort_size, len(facts.members) - len(facts.missing))
 
 
 def goes_on(facts: Facts, clients: int, *, liars: int) -> bool:

@@ -129,13 +129,16 @@ class Sums(Constants, ABC):
             max_weight=self.max_weight,
             stream_for=stream_for,
             config=config,
-            missing=frozenset(
-                client for client in self._declared.simulate.missing if client in self.members
-            ),
+            missing=self.missing,
             noise=noise,
             noise_at_opening=self.has_central_noise,
             selection=self.selection,
         )
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """The clients that miss the set-up in a simulation."""
+        return frozenset(self._declared.simulate.missing) & frozenset(self.members)
 
     @cached_property
     def terms(self) -> Any:

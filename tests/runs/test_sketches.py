@@ -93,6 +93,9 @@ def test_a_liar_that_hides_is_left_out_with_its_peer(tmp_path: Path) -> None:
         assert record.left_out == (1, peer)
         assert record.survivors == tuple(client for client in HONEST if client != peer)
     assert result.metrics["paired"] == [[1, peer]]
+    # The rule never saw the two.
+    assert set(result.metrics["not_chosen"].values()) == {0}
+    assert result.metrics["not_compared"] == {"1": 3, str(peer): 3}
     assert present(result.metrics["accuracy"]) > 0.7
 
 

@@ -211,6 +211,15 @@ def test_a_lie_needs_sketches() -> None:
     )
 
 
+def test_a_client_that_misses_the_set_up_cannot_lie() -> None:
+    lie = "simulate.lie=[{ client = 0, factor = 2.0 }]"
+    assert refused(lie, "simulate.missing=[0]") == (
+        "simulate.lie: client 0 is in simulate.missing, too, and takes no part in which it could "
+        "lie; remove it from one of the two"
+    )
+    assert ten(lie, "simulate.missing=[1]").facts.missing == {1}
+
+
 def test_weights_are_at_most_what_the_field_has_room_for() -> None:
     assert MAX_WEIGHT == 1 << 20
     records = ", ".join(["1048577"] + 9 * ["100"])

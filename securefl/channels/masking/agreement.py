@@ -42,6 +42,10 @@ class Sketching:
     liars: int
     known_seed: bytes = b""
 
+    def fewest_answers(self, corrupt: int) -> int:
+        """Returns 2 c + 2 f + 1: shares of degree 2 c, f of them wrong, tell the distances."""
+        return 2 * corrupt + 2 * self.liars + 1
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -235,11 +239,12 @@ class Agreement:
         """Returns how many members must be left after the set-up.
 
         A cohort suffices. Otherwise it takes so many that no two sessions divide the roster, and
-        that no block is below the minimum.
+        that no block is below the minimum, and that the liars among them can spoil no distances.
         """
         undivided = self.fewest(len(self.roster))
         full_blocks = self.sums * self.least_sum
-        return min(self.cohort, max(undivided, full_blocks))
+        compared = 0 if self.sketching is None else self.sketching.fewest_answers(self.corrupt)
+        return min(self.cohort, max(undivided, full_blocks, compared))
 
     @property
     def sums(self) -> int:

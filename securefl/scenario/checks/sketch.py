@@ -148,6 +148,11 @@ def _liars(declared: Declaration, facts: Facts) -> Iterator[str]:
             yield f"simulate.lie: there is no client {client} among {facts.clients}"
         if count > 1:
             yield f"simulate.lie: each client once, got client {client} {count} times"
+    for client in sorted(facts.missing & set(lies)):
+        yield (
+            f"simulate.lie: client {client} is in simulate.missing, too, and takes no part in "
+            "which it could lie; remove it from one of the two"
+        )
     attackers = set() if declared.attack is None else set(declared.attack.clients)
     together = len(attackers | set(lies))
     most = most_corrupt(facts)
@@ -174,17 +179,24 @@ def check_choice(declared: Declaration, facts: Facts) -> None:
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    chosen, least, _ = tried("defense", lambda: numbers_of(facts))
+    c, f = facts.channel_options["corrupt"], corrupt_rows(facts.rule)
+    rest, members = len(facts.members) - len(facts.missing), facts.terms.least_members()
+    if rest < members:
+        raise ScenarioError(
+            f"simulate.missing: {rest} of {facts.clients} clients are left after the set-up, and "
+            f"with channel.corrupt = {c} and f = {f} of {facts.rule.name} it takes {members}; let "
+            "fewer miss it"
+        )
+    clients, chosen, least, _ = tried("defense", lambda: numbers_of(facts))
     if chosen < least:
         raise ScenarioError(
-            f"defense.rule: {facts.rule.name} would choose {chosen} of {facts.cohort_size} "
+            f"defense.rule: {facts.rule.name} would choose {chosen} of {clients} "
             f"clients, which open no sum of fewer than {least}; let the rule keep more of them, or "
             "lower channel.min_cohort if it is set"
         )
-    f = corrupt_rows(facts.rule)
-    if not goes_on(facts, facts.cohort_size, liars=f):
+    if not goes_on(facts, clients, liars=f):
         raise ScenarioError(
-            f"defense.rule: f = {f} of {facts.cohort_size} clients could stop every round, since "
+            f"defense.rule: f = {f} of {clients} clients could stop every round, since "
             f"{facts.rule.name} opens no sum of {least} or more while they are silent; use more "
             "clients, lower f, let the rule keep more, or lower channel.min_cohort if it is set"
         )

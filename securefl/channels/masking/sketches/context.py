@@ -111,11 +111,8 @@ def fewest_chosen(terms: Agreement) -> int:
 
 
 def fewest_answers(terms: Agreement) -> int:
-    """Returns how many clients must answer, so that no liars among them can spoil the distances.
-
-    Products of shares lie on polynomials of degree 2 c, and f of them may be wrong.
-    """
-    return 2 * terms.corrupt + 2 * sketching_of(terms).liars + 1
+    """Returns how many clients a round with sketches needs; see `Sketching.fewest_answers`."""
+    return sketching_of(terms).fewest_answers(terms.corrupt)
 
 
 def points_of(block: tuple[int, ...], clients: tuple[int, ...]) -> dict[int, int]:

@@ -19,11 +19,7 @@ from numpy.typing import NDArray
 from securefl.channels.masking.opening import decoded, hold
 from securefl.channels.masking.sketches.blame import Opened
 from securefl.channels.masking.sketches.choosing import Suspects, agrees, chosen_of, compared
-from securefl.channels.masking.sketches.context import (
-    Facts,
-    fewest_answers,
-    fewest_chosen,
-)
+from securefl.channels.masking.sketches.context import Facts, fewest_chosen
 from securefl.channels.masking.sketches.field import P
 from securefl.channels.masking.sketches.inquiry import verdict_on
 from securefl.channels.masking.sketches.lying import victim_of
@@ -56,7 +52,7 @@ class RehearsingServer(PlainServer):
         self._block: tuple[int, ...] = ()
         self._named: dict[int, str] = {}
         self._paired: tuple[tuple[int, int], ...] = ()
-        fewest = max(self._terms.threshold(plan.cohort), fewest_answers(self._terms))
+        fewest = self._terms.fewest(plan.cohort)
         super().__init__(plan.session, d=plan.d, min_cohort=fewest, weights=plan.weights)
 
     def recall(self, named: Mapping[int, str], paired: Sequence[tuple[int, int]] = ()) -> None:
@@ -73,6 +69,9 @@ class RehearsingServer(PlainServer):
     ) -> None:
         """Starts a round, without the clients that were named."""
         self._block = tuple(sorted(cohort))
+        # As many as the masked channel takes. Whether their shares would tell the distances is seen
+        # as it sees it, when these are decoded: a liar that is silent sends no wrong share.
+        self._min_cohort = self._terms.fewest(len(self._block))
         present = [client for client in self._block if client not in self._named]
         super().begin(round, present, model_hash, observer)
 

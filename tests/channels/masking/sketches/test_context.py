@@ -45,6 +45,12 @@ def test_a_sum_takes_this_many_chosen_clients(
     assert fewest_answers(terms) == 2 * corrupt + 2 * liars + 1
 
 
+def test_the_set_up_leaves_as_many_as_the_distances_need_of_a_whole_cohort() -> None:
+    assert sketch_terms(20, corrupt=4, liars=4).least_members() == 17
+    assert sketch_terms(20, corrupt=4, liars=1).least_members() == 13  # the threshold of 20
+    assert sketch_terms(17, corrupt=4, liars=4).least_members() == 17
+
+
 def test_the_matrix_hangs_on_every_upload_on_the_nonce_on_the_round_and_on_the_terms() -> None:
     terms = sketch_terms(6)
     words = np.arange(3, dtype=np.uint32) + 2**31

@@ -1,6 +1,7 @@
 """A rehearsal in the clear opens what the masked channel opens, bit for bit, and names the same."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -126,3 +127,21 @@ def test_a_rehearsal_shows_what_the_masked_channel_shows(
     # What the comparison is about does happen.
     assert any(outcome.row for outcome in outcomes)
     assert bool(lies) == any(outcome.named or outcome.paired for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "away", "goes_on"),
+    # By hand: 6 of 9 are the threshold for c = 1 and for c = 2. For c = 2 the distances are of
+    # degree 4, so that two liars among 6 answers could spoil them, and 7 tell the distances.
+    [(1, 3, True), (1, 4, False), (2, 2, True), (2, 3, False)],
+)
+def test_a_rehearsal_goes_on_with_as_few_updates_as_the_masked_channel(
+    corrupt: int, away: int, goes_on: bool
+) -> None:
+    plan = replace(plan_of({}, EQUAL), min_cohort=corrupt + 2)
+    options = {**OPTIONS, "corrupt": corrupt}
+    real, clear = masked_sides(plan, **options), rehearsed_sides(plan, **options)
+    silent = tuple(range(N - away, N))
+    for sides in (real, clear):
+        outcome = play(sides, 0, EQUAL, silent)
+        assert bool(outcome.row) == goes_on, outcome.reason
