@@ -113,7 +113,7 @@ def conclude(
     after = state
     log.clock = federation.end_of(state.round)
     if view is not None:
-        log.note_lost(cohort, view)
+        log.note_lost(cohort, view, grouped=federation.grouped)
         log.note_choice(view)
         if federation.grouped:
             log.groups = view.members  # they were opened, whatever the rule makes of them

@@ -14,7 +14,7 @@ from securefl.channels.protocol import (
     View,
 )
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError, RoundAbandoned
-from securefl.federation.record import BARRED, RoundRecord
+from securefl.federation.record import BARRED, LOST_WITH_BLOCK, LOST_WITH_GROUP, RoundRecord
 from securefl.learning.protocol import Metrics
 
 # Transcripts list global models first, then what the channel carried, what clients and the
@@ -112,11 +112,18 @@ class RoundLog:
         self.named = dict(view.named)
         self.paired = view.paired
 
-    def note_lost(self, cohort: tuple[int, ...], view: View) -> None:
-        """Notes clients that answered and are in no row: a channel may lose a whole block."""
+    def note_lost(self, cohort: tuple[int, ...], view: View, *, grouped: bool = False) -> None:
+        """Notes clients that answered and are in no row: a channel may lose a whole sum.
+
+        Args:
+            cohort: the invited clients.
+            view: the outcome of the channel.
+            grouped: whether its sums are the means of groups, and not blocks of one mean.
+        """
+        reason = LOST_WITH_GROUP if grouped else LOST_WITH_BLOCK
         counted = {*view.clients, *view.left_out, *view.named}
         for client in set(cohort) - counted - set(self.absent):
-            self.absent[client] = "lost with its block, of which too few were left"
+            self.absent[client] = reason
 
     def note_barred(self, cohort: tuple[int, ...], barred: Mapping[int, str]) -> None:
         """Notes invited clients that nobody listened to, for what they did in earlier rounds.

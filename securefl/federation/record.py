@@ -6,6 +6,9 @@ from typing import Any, Self
 
 # Begins the reason of a client's absence after a round that found it lying.
 BARRED = "found lying in an earlier round: "
+# The reasons of a client's absence whose sum could not be opened.
+LOST_WITH_BLOCK = "lost with its block, of which too few were left"
+LOST_WITH_GROUP = "lost with its group, of which too few were left"
 INTERRUPTED = "interrupted before it was complete; its reservations stand"
 
 

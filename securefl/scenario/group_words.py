@@ -1,9 +1,19 @@
-"""What groups give away, and when a run deals the same ones again, in words."""
+"""What a server sees of groups and sums, and when a run deals the same groups again, in words."""
 
 from collections.abc import Iterator
 
 from securefl.scenario.regions import regions_of
 from securefl.scenario.scenario import Scenario
+
+
+def seen_words(scenario: Scenario) -> str:
+    """Returns what the server of a channel learns, as far as it is about this scenario."""
+    facts = scenario.facts
+    words = facts.channel.threats_with(choice=facts.selects)["server"]
+    if facts.channel_options.get("groups") is not None:
+        words = words.replace("each block's", "each group's")
+    shown = ", reported weights" if scenario.weights == "reported" else ""
+    return words.replace(", reported weights if allowed", shown)
 
 
 def group_words(scenario: Scenario) -> Iterator[str]:

@@ -6,7 +6,7 @@ from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.chain import seeded_mark
 from securefl.privacy.past import NO_PAST, Past
 from securefl.scenario import catalog
-from securefl.scenario.group_words import group_words
+from securefl.scenario.group_words import group_words, seen_words
 from securefl.scenario.model_words import model_words
 from securefl.scenario.noise_words import noise_words
 from securefl.scenario.own_data import is_elsewhere
@@ -70,7 +70,7 @@ def _course(scenario: Scenario) -> Iterator[str]:
 def _channel(scenario: Scenario) -> Iterator[str]:
     """Yields what a server sees; with regions, a line for each size of them."""
     facts = scenario.facts
-    shown = facts.channel.threats_with(choice=facts.selects)["server"]
+    shown = seen_words(scenario)
     kind = f"channel {scenario.channel.kind}"
     by_size = {region.cohort_size: region for region in regions_of(scenario, facts).values()}
     for size, region in sorted(by_size.items()):

@@ -63,10 +63,11 @@ class Place(NamedTuple):
 
 def round_step(label: str, record: RoundRecord, rounds: int) -> Step:
     """A round of a run is over; round numbers of people start at 1, those of records at 0."""
-    alarms = list(_alarms(f"{label}: round {record.round}", record))
+    number = record.round + 1
+    alarms = list(_alarms(f"{label}: round {number}", record))
     if record.abandoned:
-        alarms.insert(0, f"{label}: round {record.round} abandoned: {record.reason}")
-    position = f"{record.round + 1}/{rounds}"
+        alarms.insert(0, f"{label}: round {number} abandoned: {record.reason}")
+    position = f"{number}/{rounds}"
     quality = _quality(record)
     facts = {
         "label": label,

@@ -2,13 +2,14 @@
 
 import math
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from securefl.audit.lint import examine
 from securefl.data.dicom.progress import watched
 from securefl.federation.profile import Profile
-from securefl.federation.record import RoundRecord
+from securefl.federation.record import LOST_WITH_GROUP, RoundRecord
 from securefl.federation.workers import unavailable
 from securefl.runs import api
 from securefl.runs.choosing import choosing_words
@@ -56,7 +57,8 @@ def run_scenario(
     profile = Profile() if with_profile else None
     text = _text_with(path, overrides)
     shown = ShownRun(name, display, workers, profile)
-    metrics = shown.play(scenario, folder, text).metrics
+    result = shown.play(scenario, folder, text)
+    metrics = result.metrics
     display.table(f"{name}, {metrics['rounds']} rounds", [Row(name, [metrics])])
     if claim := claim_words(scenario.resolved()):
         display.line(claim, claim=claim)
@@ -64,7 +66,7 @@ def run_scenario(
         display.line(
             "judged on VALIDATION records (data.test_on), which are for choosing, not for results"
         )
-    for line in _troubles(metrics):
+    for line in _troubles(metrics, result.rounds):
         display.line(line)
     if profile is not None:
         _show_profile(profile, display)
@@ -150,15 +152,29 @@ def _text_with(path: Path, overrides: tuple[str, ...]) -> str:
     return path.read_text(encoding="utf-8") + "".join(given)
 
 
-def _troubles(metrics: RunMetrics) -> list[str]:
+def _troubles(metrics: RunMetrics, rounds: Sequence[RoundRecord]) -> list[str]:
     lines = [
         f"client {client} took no part in the session: {reason}"
         for client, reason in metrics.get("left_out", {}).items()
     ]
     lines += choosing_words(metrics)
-    if metrics["abandoned"]:
-        lines.append(f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned")
+    lines += _lost_groups(rounds)
+    if abandoned := metrics["abandoned"]:
+        verb = "was" if abandoned == 1 else "were"
+        lines.append(f"{abandoned} of {metrics['rounds']} rounds {verb} abandoned")
     return lines
+
+
+def _lost_groups(rounds: Sequence[RoundRecord]) -> Iterator[str]:
+    """Yields the clients of each round whose groups were lost, apart from those that failed."""
+    for record in rounds:
+        lost = [client for client, why in record.absent.items() if why == LOST_WITH_GROUP]
+        if lost:
+            who = ", ".join(map(str, sorted(lost)))
+            number = record.round + 1  # as people count, see `round_step`
+            several = "clients" if len(lost) > 1 else "client"
+            whose = "were lost with their group" if len(lost) > 1 else "was lost with its group"
+            yield f"{several} {who} {whose} in round {number}"
 
 
 def _show_profile(profile: Profile, display: Display) -> None:

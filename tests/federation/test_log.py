@@ -25,6 +25,13 @@ def test_whoever_is_in_no_row_is_absent_with_the_reason_for_it() -> None:
     assert log.absent == {4: lost, 5: lost, 6: "dropped", 7: lost}
 
 
+def test_where_there_are_groups_a_client_is_lost_with_its_group() -> None:
+    log = RoundLog(UNWATCHED, absent={6: "dropped"})
+    log.note_lost(tuple(range(7)), VIEW, grouped=True)
+    lost = "lost with its group, of which too few were left"
+    assert log.absent == {4: lost, 5: lost, 6: "dropped"}
+
+
 def test_clients_found_lying_in_earlier_rounds_are_absent_for_that() -> None:
     log = RoundLog(UNWATCHED, absent={6: "its message was dropped", 7: "its message was dropped"})
     log.note_choice(VIEW)

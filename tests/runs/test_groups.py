@@ -95,7 +95,7 @@ def test_a_lost_group_is_recorded_and_the_rule_goes_on_without_it(tmp_path: Path
     assert second.groups == tuple(group for group in first.groups if group != lost)
     assert set(second.absent) == set(lost)
     assert {second.absent[client] for client in lost if client != 6} == {
-        "lost with its block, of which too few were left"
+        "lost with its group, of which too few were left"
     }
     assert not second.abandoned
     assert third.groups == first.groups

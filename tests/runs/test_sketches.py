@@ -131,11 +131,11 @@ def test_the_command_shows_who_was_left_out_and_who_lied(tmp_path: Path) -> None
     done = call("run", scenario_file(tmp_path, LIAR), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     shown = done.stdout + done.stderr
-    assert "round 0, client 0 was found lying: its sketch" in shown
+    assert "round 1, client 0 was found lying: its sketch" in shown
     assert "client 0 absent" not in shown
     assert "the rule left out: client 1 3 x" in shown
     assert "client 0 was found lying and took no further part: its sketch" in shown
-    assert "1 of 4 rounds were abandoned" in shown
+    assert "1 of 4 rounds was abandoned" in shown
 
 
 # Honest clients alone: which two of them are left out hangs on the matrix.

@@ -107,3 +107,17 @@ def test_without_a_choice_the_summary_is_as_ever() -> None:
     assert "withstands" not in lines
     assert "the sum over each block's survivors" in lines
     assert "1 may drop out" in lines
+
+
+def test_the_summary_names_groups_and_reported_weights_only_where_there_are_some() -> None:
+    text = (
+        'data = { name = "digits", clients = 20 }\ntraining.kind = "sgd"\nchannel.kind = "masked"\n'
+    )
+    equal = ("weights='equal'",)
+    lines = summary(parse_scenario(text, overrides=equal))
+    assert "the sum over each block's survivors, who survived; no single update" in lines
+    lines = summary(parse_scenario(text, overrides=(*equal, "channel.groups=4")))
+    assert "the sum over each group's survivors, who survived; no single update" in lines
+    shown = ("weights='reported'", "channel.reveal_counts=true")
+    lines = summary(parse_scenario(text, overrides=shown))
+    assert "who survived, reported weights; no single update" in lines

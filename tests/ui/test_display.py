@@ -76,7 +76,7 @@ def test_plain_prints_two_works_in_turn(capsys: pytest.CaptureFixture[str]) -> N
 def test_plain_prints_alarms_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     lost = replace(RECORD, abandoned=True, reason="no clients left", accuracy=None)
     written_by(make_display(Style.PLAIN), round_step("heart", lost, 40))
-    assert capsys.readouterr().out == "heart: round 4 abandoned: no clients left\n"
+    assert capsys.readouterr().out == "heart: round 5 abandoned: no clients left\n"
 
 
 def test_plain_says_after_a_long_silence_that_cells_still_run(

@@ -60,13 +60,13 @@ def test_liars_are_alarms_once_and_not_in_every_later_round() -> None:
     record = replace(RECORD, named={3: "its sketch is another"}, paired=((4, 5),))
     step = round_step("heart", record, 20)
     assert step.alarms == (
-        "heart: round 4, client 3 was found lying: its sketch is another",
-        "heart: round 4, client 4 or client 5 lied",
+        "heart: round 5, client 3 was found lying: its sketch is another",
+        "heart: round 5, client 4 or client 5 lied",
     )
     assert (step.facts["named"], step.facts["paired"]) == ({3: "its sketch is another"}, [[4, 5]])
     later = replace(RECORD, absent={3: f"{BARRED}its sketch is another", 1: "dropped"})
     step = round_step("heart", later, 20)
-    assert step.alarms == ("heart: round 4, client 1 absent: dropped",)
+    assert step.alarms == ("heart: round 5, client 1 absent: dropped",)
     assert step.facts["absent"] == later.absent
     assert not {"named", "paired"} & set(step.facts)
 
@@ -75,8 +75,8 @@ def test_a_lost_round_and_an_absent_client_are_alarms() -> None:
     lost = replace(RECORD, abandoned=True, reason="no clients left", accuracy=None)
     step = round_step("heart", replace(lost, absent={1: "it dropped out"}), 20)
     assert step.alarms == (
-        "heart: round 4 abandoned: no clients left",
-        "heart: round 4, client 1 absent: it dropped out",
+        "heart: round 5 abandoned: no clients left",
+        "heart: round 5, client 1 absent: it dropped out",
     )
     assert step.text == ""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import resource
 import signal
 import subprocess
@@ -221,4 +222,21 @@ def test_a_run_says_who_was_left_out_and_how_many_rounds_were_abandoned(tmp_path
     done = call("run", path, "--display", "plain", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "client 1 took no part in the session: no commitment in attempt 0" in done.stdout
-    assert "1 of 2 rounds were abandoned" in done.stdout
+    assert "1 of 2 rounds was abandoned" in done.stdout
+
+
+def test_a_run_says_which_clients_were_lost_with_their_group(tmp_path: Path) -> None:
+    text = """
+        rounds = 2
+        data = { name = "digits", partition = "iid", clients = 6 }
+        training = { kind = "sgd", batch = 64 }
+        weights = "equal"
+        channel = { kind = "masked", groups = 2 }
+        simulate = { drop = [{ client = 5, round = 1, stage = 3 }] }
+    """
+    done = call("run", scenario_file(tmp_path, text), "--out", "kept", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # Two of three are lost with the one that was silent.
+    assert re.search(r"clients [0-4], [0-4] were lost with their group in round 2", done.stdout)
+    assert "round 2, client 5 absent" in done.stdout + done.stderr
+    assert "lost with its block" not in done.stdout + done.stderr

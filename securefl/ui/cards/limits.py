@@ -116,8 +116,9 @@ def _of_run(ground: Ground) -> Iterator[str]:
     metrics, scenario = ground.metrics, ground.scenario
     if ground.end:
         yield f"The run ended early: {ground.end}."
-    if metrics.get("abandoned"):
-        yield f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned."
+    if abandoned := metrics.get("abandoned"):
+        verb = "was" if abandoned == 1 else "were"
+        yield f"{abandoned} of {metrics['rounds']} rounds {verb} abandoned."
     for client, reason in metrics.get("left_out", {}).items():
         yield f"Client {client} took no part: {reason}."
     for words in choosing_words(metrics):

@@ -182,7 +182,8 @@ def _losses(runs: Sequence[RunMetrics]) -> list[str]:
     abandoned = sum(metrics["abandoned"] for metrics in runs)
     if abandoned:
         rounds = sum(metrics["rounds"] for metrics in runs)
-        remarks.append(f"{abandoned} of {rounds} rounds were abandoned")
+        verb = "was" if abandoned == 1 else "were"
+        remarks.append(f"{abandoned} of {rounds} rounds {verb} abandoned")
     for metrics in runs:
         for client, reason in metrics.get("left_out", {}).items():
             remarks.append(f"client {client} took no part: {reason}")

@@ -85,3 +85,7 @@ def test_few_test_records_are_named_at_their_site() -> None:
 def test_a_held_out_site_takes_a_limit_away() -> None:
     assert "No site was held out" in of(GROUND)
     assert "No site was held out" not in of(with_scenario(data={"held_out": 1}))
+
+
+def test_one_abandoned_round_is_said_in_the_singular() -> None:
+    assert "1 of 9 rounds was abandoned." in limits(with_metrics(abandoned=1))
