@@ -126,14 +126,14 @@ def test_nobody_chooses_between_counts() -> None:
     chooses = (
         'channel={ kind = "masked", sketch = 16, corrupt = 1 }',
         'defense.rule={ name = "multi_krum", f = 1 }',
-        'data={ name = "heart", partition = "iid", clients = 5 }',
+        'data={ name = "heart", partition = "iid", clients = 6 }',
     )
     parts = public(MASKED + SUMS, *chooses)
     assert parts.plan.selection is not None
     assert counts_plan(parts).selection is None
     assert counts_options(parts).keys() == counts_options(public(MASKED + SUMS)).keys()
-    counts = {site: np.full(counts_plan(parts).d, site, dtype=np.int64) for site in range(5)}
-    assert summed(played(parts, counts)).tolist() == [10] * counts_plan(parts).d
+    counts = {site: np.full(counts_plan(parts).d, site, dtype=np.int64) for site in range(6)}
+    assert summed(played(parts, counts)).tolist() == [15] * counts_plan(parts).d
 
 
 def played(parts: PublicParts, counts: dict[int, NDArray[np.int64]]) -> View:

@@ -15,8 +15,9 @@ from securefl.learning.protocol import Trained
 from securefl.learning.stacked.dp_sgd import StackedDpSgd
 from tests.learning.stacked.cases import MODELS, SIZES, clients, plans, records, weights_of
 
-# Of changes in float64.
-WITHIN = 1e-12
+# Of changes in float64. One client at a time has linear layers that round rows to whole numbers and
+# then multiply exactly; a stack multiplies as the library does.
+WITHIN = 1e-6
 
 
 def alone(local: LocalTraining, weights: Tensor, *, round: int = 0) -> dict[int, Trained]:
