@@ -1,6 +1,7 @@
 """Model cards: every value comes from the run's files, and what is missing is not measured."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ def test_a_page_has_a_part_for_each_question_and_no_word_of_a_machine(series: Se
     assert "In force. It was released by the gate" in text
     assert "noisy difference" in text
     first = page(card_of(series, 1))
-    assert "| switzerland | 15 | 0." in first
+    # Noise is fresh, and nearly all of these records have one label: all may be right.
+    assert re.search(r"\| switzerland \| 15 \| [01]\.", first)
     assert NOT_MEASURED in first
     assert str(series.path.parent) not in text
     assert str(series.path.parent) not in json.dumps(card_of(series, 2))
