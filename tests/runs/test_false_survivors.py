@@ -1,13 +1,13 @@
 """A server that lies about who was in a sum of shares of noise: the ledgers book the same."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from securefl.channels.protocol import UNWATCHED, ChannelServer, Observer, Packet, View
+from securefl.channels.protocol import ChannelServer, View
 from securefl.federation import engine
 from securefl.privacy.chain import read_entries
 from securefl.privacy.events import DiscreteGaussianSum
@@ -32,20 +32,8 @@ class Lying:
         self._server = server
         self._lie = lie
 
-    def begin(
-        self,
-        round: int,
-        cohort: Sequence[int],
-        model_hash: bytes,
-        observer: Observer = UNWATCHED,
-    ) -> None:
-        self._server.begin(round, cohort, model_hash, observer)
-
-    def requests(self) -> Mapping[int, bytes]:
-        return self._server.requests()
-
-    def absorb(self, client: int, message: Packet) -> bool:
-        return self._server.absorb(client, message)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
 
     def close_stage(self) -> View | None:
         view = self._server.close_stage()
@@ -57,7 +45,9 @@ class Lying:
 def ledgers_after(folder: Path, lie: Lie) -> dict[int, Any]:
     """Returns client -> epsilon, and the events that its ledger on disk reserves."""
     assembled = assemble(parse_scenario(TEXT), run="run", ledgers=folder)
-    federation = replace(assembled.federation, server=Lying(assembled.federation.server, lie))
+    federation = replace(
+        assembled.federation, server=cast(ChannelServer, Lying(assembled.federation.server, lie))
+    )
     list(engine.run(federation, assembled.start, rounds=ROUNDS))
     found = {}
     for client, ledger in assembled.ledgers.items():

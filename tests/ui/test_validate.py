@@ -22,6 +22,14 @@ def test_validate_says_what_every_channel_shows_the_server(kind: str, tmp_path: 
     assert f"channel {kind}: the server sees {seen}" in done.stdout
 
 
+def test_validate_speaks_of_reported_weights_only_where_clients_report_them(tmp_path: Path) -> None:
+    reported = ("weights='reported'", "channel={ kind = 'masked', reveal_counts = true }")
+    overrides = [word for override in reported for word in ("--set", override)]
+    done = call("validate", scenario_file(tmp_path, QUICK), *overrides, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "who survived, reported weights; no single update" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("defense", "words"),
     [
