@@ -6,7 +6,7 @@ reads from the distances how far each client's update went that way.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from benchmarks.experiments.sketch_rounds import (
     Moment,
     Sites,
     apart,
+    groups,
     matrix,
     mean,
     moments,
@@ -32,6 +33,12 @@ from benchmarks.experiments.table import NO_GOAL, Row, plus_minus, show
 from securefl.audit.membership import gradients
 from securefl.rng import Keystream, seeded_keystream
 
+WHOLE, GROUPS = "whole updates", "sums of 4"
+# What a server sees -> the size of sketches, if it sees distances between these.
+VIEWS: Mapping[str, int | None] = {f"sketch {size}": size for size in SIZES} | {
+    WHOLE: None,
+    GROUPS: None,
+}
 _RIDGE = 0.1  # of the mean squared length
 _COLLUDERS = 4  # questions a round
 _RIDGE_OF_ANSWERS = 0.03
@@ -67,11 +74,10 @@ def rows() -> Iterator[Row]:
     """Yields R2 for each deal of records, by sketches and by whole updates."""
     for deal, alpha in DEALS.items():
         by_seed = [mixes(alpha, seed) for seed in SEEDS]
-        for size in (*SIZES, None):
-            what = "whole updates" if size is None else f"sketch {size}"
+        for what in VIEWS:
             single, several, asked = (
                 plus_minus(list(values), digits=2)
-                for values in zip(*(found[size] for found in by_seed), strict=True)
+                for values in zip(*(found[what] for found in by_seed), strict=True)
             )
             measured = (
                 f"R2 {single} and {several}, 1 and {ROUNDS} rounds, the other {CLIENTS - 1} mixes "
@@ -80,27 +86,27 @@ def rows() -> Iterator[Row]:
             yield Row(f"{deal}, {what}", NO_GOAL, measured, True)
 
 
-def mixes(alpha: float | None, seed: int) -> dict[int | None, Mix]:
-    """Returns size of sketches -> R2; the size is None for whole updates."""
+def mixes(alpha: float | None, seed: int) -> dict[str, Mix]:
+    """Returns what the server sees, a key of `VIEWS` -> R2."""
     dealt = sites(seed, records=RECORDS, alpha=alpha)
     stream = seeded_keystream(seed, "matrices")
-    tables: dict[int | None, list[NDArray[np.float64]]] = defaultdict(list)
-    answers: dict[int | None, list[Answers]] = defaultdict(list)
+    tables: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    answers: dict[str, list[Answers]] = defaultdict(list)
     for moment in moments(dealt, LOCAL, rounds=ROUNDS, seed=seed, estimate=mean):
-        for size in (*SIZES, None):
-            shown = moment.rows
+        for name, size in VIEWS.items():
+            shown = groups(moment.rows) if name == GROUPS else moment.rows
             if size is not None:
                 shown = shown @ matrix(size, shown.shape[1], stream).T
-            tables[size].append(apart(shown))
-            answers[size] += _answers(dealt, moment, size, stream)
+            tables[name].append(apart(shown))
+            answers[name] += _answers(dealt, moment, name, stream)
     truth = dealt.mixes
     return {
-        size: Mix(
-            r2(from_others(tables[size][:1], truth), truth),
-            r2(from_others(tables[size], truth), truth),
-            r2(_from_answers(answers[size]), truth),
+        name: Mix(
+            r2(from_others(tables[name][:1], truth), truth),
+            r2(from_others(tables[name], truth), truth),
+            r2(_from_answers(answers[name]), truth),
         )
-        for size in (*SIZES, None)
+        for name in VIEWS
     }
 
 
@@ -141,13 +147,14 @@ def _cosines(squared: NDArray[np.float64], *, known: list[int]) -> NDArray[np.fl
     return cosines
 
 
-def _answers(
-    dealt: Sites, moment: Moment, size: int | None, stream: Keystream
-) -> Iterator[Answers]:
+def _answers(dealt: Sites, moment: Moment, view: str, stream: Keystream) -> Iterator[Answers]:
     """Yields the answers of one round, in which each colluder asks for another class.
 
-    The server's own records are those of no client.
+    Who sees updates, or means of them, asks without colluders, and as often. The server's own
+    records are those of no client.
     """
+    size = VIEWS[view]
+    seen = groups(moment.rows) if view == GROUPS else moment.rows
     steps = -gradients(dealt.model, dealt.task, dealt.others, moment.weights)
     classes = dealt.task.classes
     usual = torch.stack(
@@ -157,7 +164,7 @@ def _answers(
         question = usual[(_COLLUDERS * moment.round + turn) % classes]
         question = question / question.norm()
         if size is None:
-            measured = (moment.rows @ question).double()
+            measured = (seen @ question).double()
         else:
             measured = answer(moment.rows, question, size, stream)
         yield Answers(measured.numpy(), (usual @ question).double().numpy())

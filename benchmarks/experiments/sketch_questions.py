@@ -15,9 +15,11 @@ from torch import Tensor
 import attacks
 from benchmarks.experiments.sketch_rounds import (
     CLIENTS,
+    GROUP_SIZE,
     SIZES,
     Moment,
     Sites,
+    groups,
     matrix,
     mean,
     moments,
@@ -39,6 +41,9 @@ _OTHERS_ASKED = 200
 _LENGTH = 100.0  # of a question, in lengths of a usual update
 FULL = "the whole update"
 SUM = "the sum of 20, with or without distances"
+GROUP = "the sum of its group of 4"
+_OF_ONE_COLLUDER = ", less the update of one colluder"
+SUM_ASKED, GROUP_ASKED = SUM + _OF_ONE_COLLUDER, GROUP + _OF_ONE_COLLUDER
 
 
 def rows() -> Iterator[Row]:
@@ -83,14 +88,28 @@ def _scores(dealt: Sites, moment: Moment, asked: Examples, stream: Keystream) ->
     steps = -gradients(dealt.model, dealt.task, asked, moment.weights)
     questions = steps / steps.norm(dim=1, keepdim=True)
     usual = float(moment.rows.norm(dim=1).median())
-    scores = {
-        FULL: questions @ moment.rows.T / usual,
-        SUM: (questions @ moment.rows.sum(dim=0) / usual)[:, None].expand(-1, CLIENTS),
+    everybody = moment.rows.sum(dim=0).expand(CLIENTS, -1)
+    group = GROUP_SIZE * groups(moment.rows)
+    # Anybody else may be the colluder: the next client of the group.
+    by_group = moment.rows.reshape(-1, GROUP_SIZE, moment.rows.shape[1])
+    colluders = by_group.roll(-1, dims=1).reshape(moment.rows.shape)
+    seen = {
+        FULL: moment.rows,
+        SUM: everybody,
+        SUM_ASKED: everybody - colluders,
+        GROUP: group,
+        GROUP_ASKED: group - colluders,
     }
+    scores = {name: questions @ rows.T / usual for name, rows in seen.items()}
     for size in SIZES:
         answers = [answer(moment.rows, question, size, stream) for question in questions]
-        scores[f"distances between sketches of {size}, one colluder"] = torch.stack(answers) / usual
+        scores[asked_by(size)] = torch.stack(answers) / usual
     return scores
+
+
+def asked_by(size: int) -> str:
+    """Returns the name of the observer of distances between sketches of a size."""
+    return f"distances between sketches of {size}, one colluder"
 
 
 def answer(rows: Tensor, question: Tensor, size: int, stream: Keystream) -> Tensor:

@@ -23,6 +23,7 @@ from securefl.scenario import catalog
 
 CLIENTS = 20
 SIZES = (16, 64, 256)  # of sketches
+GROUP_SIZE = 4
 DEALS = {"IID": None, "Dirichlet 0.3": 0.3}
 _HIDDEN = (64,)
 _FEWEST_RECORDS = 10  # of a client
@@ -102,6 +103,12 @@ def moments(
 def mean(moment: Moment) -> Tensor:
     """Returns the mean of a round's honest updates, (d,)."""
     return moment.rows.mean(dim=0)
+
+
+def groups(rows: Tensor) -> Tensor:
+    """Returns for each client the mean (clients, d) of its group of four: the same for all four."""
+    means = rows.reshape(-1, GROUP_SIZE, rows.shape[1]).mean(dim=1)
+    return means.repeat_interleave(GROUP_SIZE, dim=0)
 
 
 def matrix(size: int, d: int, stream: Keystream) -> Tensor:

@@ -23,6 +23,7 @@ from securefl.scenario.entries import RuleEntry
 from securefl.scenario.simulate_table import Simulate
 
 _COORDINATES_AT_ONCE = 1 << 16  # of a matrix, while bits become entries
+_SMALL = 1 << 22  # entries of a matrix: 32 MB of float64
 
 
 def selection_of(rule: Chosen[RuleEntry], simulate: Simulate) -> Selection:
@@ -87,7 +88,9 @@ class Guess:
             d = rows.shape[1]
             if d not in matrices:
                 stream = seeded_keystream(self.seed, "attack matrix", round)
-                matrices[d] = drawn_matrix(stream, size=self.size, d=d)
+                drawn = drawn_matrix(stream, size=self.size, d=d)
+                # An attack asks dozens of times. A small matrix is kept as it is multiplied.
+                matrices[d] = drawn.double() if drawn.numel() <= _SMALL else drawn
             squared = distances_between(rows.double(), matrices[d])
             return torch.from_numpy(self.selection.choose(squared, self.selection.liars))
 
