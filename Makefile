@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-dicom bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-privacy bench-published bench-robust bench-scanners bench-secagg bench-sketches bench-topologies bench-tuning clean
+.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-dicom bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-privacy bench-published bench-robust bench-scanners bench-secagg bench-selection bench-sketches bench-topologies bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -102,6 +102,9 @@ bench-heterogeneity: setup ## algorithms for unlike hospitals, each tuned (about
 
 bench-sketches: setup ## what sketches of updates show, and how well rules choose by them (about 5 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.sketches --write docs/results
+
+bench-selection: setup ## rules that choose under one masked sum, next to rows, among liars (about 50 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.selection --write docs/results
 
 bench-topologies: setup ## peers under attack, sites in turn, regions, no lockstep, each tuned (about 25 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.topologies --write docs
