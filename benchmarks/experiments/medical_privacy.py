@@ -1,10 +1,10 @@
-"""Intervals over test images for the study medical-privacy, and the shares that noise costs.
+"""Intervals over test images for studies of noise in three places, and the shares that it costs.
 
 Run:  python -m benchmarks.experiments.medical_privacy runs/medical-privacy --write docs/results
 
-The study's own tables have the error over seeds. All seeds of a MedMNIST set share its test images,
-so that the error of those is added here: images are drawn anew, and seeds, too, where two places of
-noise are compared.
+The studies are medical-privacy and noise-shares. A study's own tables have the error over seeds.
+All seeds of a MedMNIST set share its test images, so that the error of those is added here: images
+are drawn anew, and seeds, too, where two places of noise are compared.
 """
 
 import argparse
@@ -32,7 +32,6 @@ from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.trainers import build_model
 from securefl.scenario.scenario import make_scenario
 
-NAME = "medical-privacy-images"
 PLACES = ("local", "distributed", "central")
 NONE = "none"  # the place of a row without a claim
 GOAL_SHARE = 1 / 3  # of what local noise loses against central noise
@@ -151,14 +150,15 @@ def read_rows(text: str) -> list[Row]:
     ]
 
 
-def page(rows: Sequence[Row]) -> str:
-    """Returns docs/results/medical-privacy-images.md."""
+def page(rows: Sequence[Row], study: str) -> str:
+    """Returns docs/results/<study>-images.md."""
+    name = f"{study}-images"
     lines = [
         "# Local, distributed and central noise on test images",
         "",
-        f"Made by `python -m benchmarks.experiments.medical_privacy runs/medical-privacy --write "
-        f"docs/results` from the models of the study [medical-privacy](medical-privacy.md); the "
-        f"numbers: [{NAME}.csv]({NAME}.csv).",
+        f"Made by `python -m benchmarks.experiments.medical_privacy runs/{study} --write "
+        f"docs/results` from the models of the study [{study}]({study}.md); the "
+        f"numbers: [{name}.csv]({name}.csv).",
         "",
         f"AUC, the mean over the study's seeds, and its 95 % interval over {DRAWS} draws of the "
         "test images with replacement. Seeds alone have a smaller error, since they share the "
@@ -232,8 +232,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     one_thread()
     rows = read_rows(csv_of(measured(judged(chosen.folder))))
-    (chosen.write / f"{NAME}.csv").write_text(csv_of(rows), encoding="utf-8")
-    (chosen.write / f"{NAME}.md").write_text(page(rows), encoding="utf-8")
+    study = chosen.folder.name
+    name = f"{study}-images"
+    (chosen.write / f"{name}.csv").write_text(csv_of(rows), encoding="utf-8")
+    (chosen.write / f"{name}.md").write_text(page(rows, study), encoding="utf-8")
     return 0
 
 

@@ -8,7 +8,6 @@ import argparse
 import itertools
 import json
 import secrets
-import statistics
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,30 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speed.masking import cpu_seconds
-from securefl.channels.masking.keys import NONCE_BYTES, TAG_BYTES
+from benchmarks.speed.sketch_parties import Dealers, dealing_bytes, medians, take_numbers
 from securefl.channels.masking.sketches.blame import (
     Opened,
     opened_shares,
     pair_sketches,
     partners,
 )
-from securefl.channels.masking.sketches.dealing import (
-    ENTRY_BYTES,
-    PAIR_SKETCHES,
-    Dealing,
-    check_dealing,
-    context_of,
-    deal,
-    proof_bytes,
-    share_bytes,
-)
+from securefl.channels.masking.sketches.dealing import PAIR_SKETCHES, Dealing
 from securefl.channels.masking.sketches.field import ELEMENT_BYTES, random_elements
 from securefl.channels.masking.sketches.judging import expected_residue, judged
 from securefl.channels.masking.sketches.matrix import Matrix, centred
 from securefl.channels.masking.stream import add_masks, fastest
 
 REPEATS = 3  # within one process; the median is printed
-_ID_BYTES = 4
 
 
 class Blamed(NamedTuple):
@@ -62,15 +51,14 @@ class Blamed(NamedTuple):
     sent_bytes: int
 
 
-class Parties:
+class Parties(Dealers):
     """All parties of a round that chose every client; those with the lowest ids lie."""
 
     def __init__(self, *, clients: int, size: int, corrupt: int, liars: int, words: int) -> None:
+        super().__init__(clients=clients, corrupt=corrupt, zeros=0, label=PAIR_SKETCHES)
         generator = np.random.default_rng(0)
         self.size = size
-        self.corrupt = corrupt
         self.liars = liars
-        self.points = {client: client + 1 for client in range(clients)}
         self.matrix = Matrix(secrets.token_bytes(32), size=size, d=words)
         self.keys = {
             pair: secrets.token_bytes(32) for pair in itertools.combinations(self.points, 2)
@@ -84,22 +72,10 @@ class Parties:
             sketch[0] += client < liars
             sketches[client] = sketch
             self.uploads[client] = self.masked(client, update)
-        context = context_of(PAIR_SKETCHES, session=bytes(16), round=1, uploads=bytes(32))
-        self.context = context
         # Shares of sketches are older than these stages; any dealing makes them.
-        dealings = {
-            client: deal(
-                sketch,
-                zeros=0,
-                degree=corrupt,
-                points=self.points,
-                context=context,
-                sender=client,
-            )
-            for client, sketch in sketches.items()
-        }
+        dealings = self.dealt(sketches)
         self.sketch_shares = {
-            holder: self.accepted(dealings, holder, values=size) for holder in self.points
+            holder: self.shares(dealings, holder, values=size) for holder in self.points
         }
         self.values: dict[int, list[int]] = {}
         self.dealings: dict[int, Dealing] = {}
@@ -120,28 +96,12 @@ class Parties:
         add_masks(words, plus=[self.self_masks[client], *higher], minus=lower)
         return words
 
-    def accepted(
+    def shares(
         self, dealings: dict[int, Dealing], holder: int, *, values: int
     ) -> dict[int, list[int]]:
-        """Returns a holder's shares of all dealings, which it checks."""
-        accepted = {}
-        for sender, dealt in dealings.items():
-            shares = check_dealing(
-                dealt.shares[holder],
-                holder=holder,
-                point=self.points[holder],
-                sender=sender,
-                context=self.context,
-                table=dealt.table,
-                proof=dealt.proof,
-                values=values,
-                zeros=0,
-                degree=self.corrupt,
-            )
-            if shares is None:
-                raise RuntimeError("an honest dealing was rejected")
-            accepted[sender] = shares.values
-        return accepted
+        """Returns a holder's shares of the values of all dealings, which it checks."""
+        accepted = self.accepted(dealings, holder, values=values)
+        return {sender: shares.values for sender, shares in accepted.items()}
 
     def sketch(self) -> None:
         """Every client sketches its pair masks."""
@@ -152,21 +112,13 @@ class Parties:
 
     def deal(self) -> None:
         """Every client deals the sketches of its pair masks."""
-        for client, values in self.values.items():
-            self.dealings[client] = deal(
-                values,
-                zeros=0,
-                degree=self.corrupt,
-                points=self.points,
-                context=self.context,
-                sender=client,
-            )
+        self.dealings = self.dealt(self.values)
 
     def verify(self) -> None:
         """Every client checks its shares of every dealing."""
         values = self.size * (len(self.points) - 1)
         for holder in self.points:
-            self.pair_shares[holder] = self.accepted(self.dealings, holder, values=values)
+            self.pair_shares[holder] = self.shares(self.dealings, holder, values=values)
 
     def open(self) -> None:
         """Every client answers the challenge."""
@@ -216,24 +168,22 @@ def blamed(clients: int, size: int, corrupt: int, liars: int, words: int) -> Bla
         parties.lie()
         seconds += [cpu_seconds(stage) for stage in (parties.expect, parties.judge)]
         rounds.append(seconds)
-    medians = [statistics.median(times) for times in zip(*rounds, strict=True)]
-    values = size * (clients - 1)
-    box = share_bytes(values, 0) + NONCE_BYTES + TAG_BYTES + _ID_BYTES
-    public = clients * (_ID_BYTES + ENTRY_BYTES) + proof_bytes(corrupt, 0)
+    stages = medians(rounds)
+    one = dealing_bytes(clients=clients, corrupt=corrupt, values=size * (clients - 1), zeros=0)
     elements = clients * (clients - 1) // 2 + clients * size
-    sent = (clients - 1) * box + public + elements * ELEMENT_BYTES
+    sent = one.boxes + one.public + elements * ELEMENT_BYTES
     return Blamed(
         clients=clients,
         size=size,
         corrupt=corrupt,
         liars=liars,
         words=words,
-        sketching_s=medians[0],
-        dealing_s=medians[1],
-        verifying_s=medians[2],
-        opening_s=medians[3],
-        residues_s=medians[4],
-        judging_s=medians[5],
+        sketching_s=stages[0],
+        dealing_s=stages[1],
+        verifying_s=stages[2],
+        opening_s=stages[3],
+        residues_s=stages[4],
+        judging_s=stages[5],
         sent_bytes=sent,
     )
 
@@ -241,8 +191,7 @@ def blamed(clients: int, size: int, corrupt: int, liars: int, words: int) -> Bla
 def main() -> None:
     """Reads the command line, measures, prints one line of JSON."""
     parser = argparse.ArgumentParser(description="time the search for a liar")
-    for option in ("clients", "size", "corrupt", "liars", "words"):
-        parser.add_argument(f"--{option}", type=int, required=True)
+    take_numbers(parser, ("clients", "size", "corrupt", "liars", "words"))
     print(json.dumps(blamed(**vars(parser.parse_args()))._asdict()))
 
 

@@ -6,7 +6,6 @@ OMP_NUM_THREADS=1 python -m benchmarks.speed.sketch_matrix --words 1000000 --siz
 import argparse
 import json
 import secrets
-import statistics
 import tracemalloc
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.speed.masking import cpu_seconds
+from benchmarks.speed.sketch_parties import medians, take_numbers
 from securefl.channels.masking.sketches.matrix import Matrix
 from securefl.channels.masking.stream import add_masks, fastest
 
@@ -53,7 +53,7 @@ def sketched(words: int, size: int, masks: int) -> Sketched:
     calls = (sketch, sketches_of_masks, streams)
     # In turn, so that a slow moment of the machine hits all of them.
     turns = [[cpu_seconds(call) for call in calls] for _ in range(REPEATS)]
-    sketch_s, masks_s, streams_s = (statistics.median(times) for times in zip(*turns, strict=True))
+    sketch_s, masks_s, streams_s = medians(turns)
     return Sketched(
         words=words,
         size=size,
@@ -79,8 +79,7 @@ def peak_bytes(call: Callable[[], object]) -> int:
 def main() -> None:
     """Reads the command line, measures, prints one line of JSON."""
     parser = argparse.ArgumentParser(description="time the random matrix of sketches")
-    for option in ("words", "size", "masks"):
-        parser.add_argument(f"--{option}", type=int, required=True)
+    take_numbers(parser, ("words", "size", "masks"))
     print(json.dumps(sketched(**vars(parser.parse_args()))._asdict()))
 
 

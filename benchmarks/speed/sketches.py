@@ -14,18 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.speed.masking import cpu_seconds
-from securefl.channels.masking.keys import NONCE_BYTES, TAG_BYTES
-from securefl.channels.masking.sketches.dealing import (
-    ENTRY_BYTES,
-    SKETCHES,
-    Dealing,
-    Shares,
-    check_dealing,
-    context_of,
-    deal,
-    proof_bytes,
-    share_bytes,
-)
+from benchmarks.speed.sketch_parties import Dealers, dealing_bytes, medians, take_numbers
+from securefl.channels.masking.sketches.dealing import SKETCHES, Dealing, Shares
 from securefl.channels.masking.sketches.decoding import decoded_columns
 from securefl.channels.masking.sketches.distances import Pair, pair_values, squared_distances
 from securefl.channels.masking.sketches.field import (
@@ -36,7 +26,6 @@ from securefl.channels.masking.sketches.field import (
 )
 
 REPEATS = 5  # within one process; the median is printed
-_ID_BYTES = 4
 
 
 class Dealt(NamedTuple):
@@ -59,54 +48,29 @@ class Dealt(NamedTuple):
     received_bytes: int
 
 
-class Parties:
+class Parties(Dealers):
     """All parties of a round: every client deals a random sketch and holds all shares."""
 
     def __init__(self, *, clients: int, size: int, corrupt: int) -> None:
+        super().__init__(clients=clients, corrupt=corrupt, zeros=clients - 1, label=SKETCHES)
         generator = np.random.default_rng(0)
         self.size = size
-        self.corrupt = corrupt
-        self.points = {client: client + 1 for client in range(clients)}
         self.sketches = {
             client: generator.integers(-(2**31), 2**31, size).tolist() for client in self.points
         }
         self.weights = {client: 1 + client for client in self.points}
-        self.context = context_of(SKETCHES, session=bytes(16), round=1, uploads=bytes(32))
         self.dealings: dict[int, Dealing] = {}
-        self.holdings: dict[int, dict[int, Shares]] = {client: {} for client in self.points}
+        self.holdings: dict[int, dict[int, Shares]] = {}
         self.answers: dict[int, dict[Pair, int]] = {}
 
     def deal(self) -> None:
         """Stage 4: every client deals its sketch and a sharing of zero for each other client."""
-        for client, sketch in self.sketches.items():
-            self.dealings[client] = deal(
-                sketch,
-                zeros=len(self.points) - 1,
-                degree=self.corrupt,
-                points=self.points,
-                context=self.context,
-                sender=client,
-            )
+        self.dealings = self.dealt(self.sketches)
 
     def verify(self) -> None:
         """Stage 5: every client checks its shares of every dealing."""
-        for holder, own in self.holdings.items():
-            for sender, dealt in self.dealings.items():
-                shares = check_dealing(
-                    dealt.shares[holder],
-                    holder=holder,
-                    point=self.points[holder],
-                    sender=sender,
-                    context=self.context,
-                    table=dealt.table,
-                    proof=dealt.proof,
-                    values=self.size,
-                    zeros=len(self.points) - 1,
-                    degree=self.corrupt,
-                )
-                if shares is None:
-                    raise RuntimeError("an honest dealing was rejected")
-                own[sender] = shares
+        for holder in self.points:
+            self.holdings[holder] = self.accepted(self.dealings, holder, values=self.size)
 
     def answer(self) -> None:
         """Stage 6: every client answers for every pair."""
@@ -174,9 +138,8 @@ def dealing(clients: int, size: int, corrupt: int, liars: int) -> Dealt:
         seconds.append(cpu_seconds(partial(parties.decode, liars)))
         parties.compare()
         rounds.append(seconds)
-    stages = [statistics.median(times) for times in zip(*rounds, strict=True)]
-    box = share_bytes(size, clients - 1) + NONCE_BYTES + TAG_BYTES + _ID_BYTES
-    public = clients * (_ID_BYTES + ENTRY_BYTES) + proof_bytes(corrupt, clients - 1)
+    stages = medians(rounds)
+    one = dealing_bytes(clients=clients, corrupt=corrupt, values=size, zeros=clients - 1)
     pairs = clients * (clients - 1) // 2
     return Dealt(
         clients=clients,
@@ -188,9 +151,9 @@ def dealing(clients: int, size: int, corrupt: int, liars: int) -> Dealt:
         products_s=stages[2],
         decoding_s=stages[3],
         all_s=statistics.median(sum(seconds) for seconds in rounds),
-        dealing_bytes=(clients - 1) * box + public,
+        dealing_bytes=one.boxes + one.public,
         answer_bytes=pairs * ELEMENT_BYTES + size * ELEMENT_BYTES,
-        received_bytes=clients * public + (clients - 1) * box,
+        received_bytes=clients * one.public + one.boxes,
     )
 
 
@@ -212,8 +175,7 @@ def main() -> None:
     subparsers = parser.add_subparsers(dest="what", required=True)
     for name, command in COMMANDS.items():
         subparser = subparsers.add_parser(name)
-        for option in command.options:
-            subparser.add_argument(f"--{option}", type=int, required=True)
+        take_numbers(subparser, command.options)
     arguments = vars(parser.parse_args())
     what = arguments.pop("what")
     measured = COMMANDS[what].measure(**arguments)

@@ -10,8 +10,8 @@ def seen_words(scenario: Scenario) -> str:
     """Returns what the server of a channel learns, as far as it is about this scenario."""
     facts = scenario.facts
     words = facts.channel.threats_with(choice=facts.selects)["server"]
-    if facts.channel_options.get("groups") is not None:
-        words = words.replace("each block's", "each group's")
+    kind = "block" if facts.channel_options.get("groups") is None else "group"
+    words = words.replace("each block's or group's", f"each {kind}'s")
     shown = ", reported weights" if scenario.weights == "reported" else ""
     return words.replace(", reported weights if allowed", shown)
 

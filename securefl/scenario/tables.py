@@ -177,11 +177,11 @@ class Channel(Section):
     the long run; by default the same clients meet in all rounds.
 
     sketch = k, also for masked, lets defense.rule choose the clients of the sum: by the distances
-    between random sketches of k numbers, which clients deal in shares (docs/sketches.md). Up to
-    defense.rule.f clients may then lie, and up to corrupt may work together with the server. With
-    secrets = "seeded" a run chooses the same clients again where its noise, if any, is seeded, too
-    (privacy.noise), and everybody who has the seed knows the random matrices beforehand, by which a
-    lie can be made that nobody sees.
+    between random sketches of k numbers, which clients deal in shares (docs/sketches.md); 64 is a
+    usual choice. Up to defense.rule.f clients may then lie, and up to corrupt may work together
+    with the server. With secrets = "seeded" a run chooses the same clients again where its noise,
+    if any, is seeded, too (privacy.noise), and everybody who has the seed knows the random matrices
+    beforehand, by which a lie can be made that nobody sees.
     """
 
     kind: str = "plain"
@@ -195,7 +195,7 @@ class Channel(Section):
     reveal_counts: Annotated[bool, Field(strict=True)] | None = None
     groups: Count | None = None
     regroup: Literal["never", "each_round"] | None = None
-    sketch: Count | None = None
+    sketch: Annotated[int, Field(ge=16, le=1024, strict=True)] | None = None
 
 
 # The keys of [channel] that only some kinds of channels take.

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from securefl.channels.masking.sketches.matrix import LARGEST_SKETCH, SMALLEST_SKETCH
 from securefl.scenario import catalog
-from securefl.scenario.checks.sketch import MAX_CLIENTS, MAX_WEIGHT, SIZES
+from securefl.scenario.checks.sketch import MAX_CLIENTS, MAX_WEIGHT
 from securefl.scenario.making.rule import rule_of, weights_of
 from securefl.scenario.scenario import Scenario, parse_scenario
+from securefl.scenario.tables import Channel
 from tests.scenario.texts import refusal
 
 TEN = """
@@ -79,8 +81,14 @@ def test_a_rule_that_chooses_no_set_of_clients_by_distances_is_refused(
     ("overrides", "sentence"),
     [
         (("channel.groups=2",), "channel.groups and channel.sketch are two ways to apply a"),
-        (("channel.sketch=15",), "channel.sketch must be 16 to 1024 numbers, got 15"),
-        (("channel.sketch=1025",), "channel.sketch must be 16 to 1024 numbers, got 1025"),
+        (
+            ("channel.sketch=15",),
+            "channel.sketch: input should be greater than or equal to 16, got 15",
+        ),
+        (
+            ("channel.sketch=1025",),
+            "channel.sketch: input should be less than or equal to 1024, got 1025",
+        ),
         (("channel.ring=64",), "channel.ring = 64: sketches add up words of 32 bits; use"),
         (("channel.ring=16",), "channel.ring = 16: sketches add up words of 32 bits; use"),
         (
@@ -230,9 +238,14 @@ def test_weights_are_at_most_what_the_field_has_room_for() -> None:
 
 
 def test_the_largest_cohort_and_the_largest_sketch_are_accepted() -> None:
-    assert (SIZES.start, SIZES.stop) == (16, 1025)
-    scenario = ten(f"data.clients={MAX_CLIENTS}", "channel.sketch=1024")
+    scenario = ten(f"data.clients={MAX_CLIENTS}", f"channel.sketch={LARGEST_SKETCH}")
     assert scenario.facts.selects
+
+
+def test_a_scenario_takes_the_sketches_that_a_matrix_makes() -> None:
+    assert ten(f"channel.sketch={SMALLEST_SKETCH}").facts.selects
+    of_key = Channel.model_json_schema()["properties"]["sketch"]["anyOf"][0]
+    assert (of_key["minimum"], of_key["maximum"]) == (SMALLEST_SKETCH, LARGEST_SKETCH)
 
 
 def test_more_may_attack_than_work_with_the_server_or_the_other_way_round() -> None:

@@ -63,8 +63,9 @@ def test_the_share_is_that_of_the_mean_areas() -> None:
 
 def test_the_page_is_made_from_the_numbers_alone() -> None:
     rows = read_rows(csv_of(rows_of_places()))
-    text = page(rows)
-    assert text == page(read_rows(csv_of(rows)))
+    text = page(rows, "noise-shares")
+    assert text == page(read_rows(csv_of(rows)), "noise-shares")
+    assert "[noise-shares-images.csv](noise-shares-images.csv)" in text
     (line,) = [
         line
         for line in text.splitlines()
@@ -79,7 +80,7 @@ def test_the_page_is_made_from_the_numbers_alone() -> None:
 def test_a_share_above_a_third_is_not_met() -> None:
     row = Row("BreastMNIST", "1", "distributed", 0.7, 0.6, 0.8, 0.4, 0.2, 0.6)
     others = [Row("BreastMNIST", "1", place, 0.7, 0.6, 0.8) for place in ("local", "central")]
-    text = page([*others, row])
+    text = page([*others, row], "medical-privacy")
     assert "0.40 [0.20, 0.60] | NOT met" in text
 
 
@@ -113,10 +114,12 @@ def test_learning_rates_are_those_of_the_stated_rule(study: str) -> None:
         assert scenario.server.parameters["lr"] == pytest.approx(scale, rel=1e-3)
 
 
-def test_the_committed_page_is_made_from_the_committed_numbers() -> None:
+@pytest.mark.parametrize("study", ["medical-privacy", "noise-shares"])
+def test_the_committed_page_is_made_from_the_committed_numbers(study: str) -> None:
     results = ROOT / "docs/results"
-    rows = read_rows((results / "medical-privacy-images.csv").read_text(encoding="utf-8"))
-    assert (results / "medical-privacy-images.md").read_text(encoding="utf-8") == page(rows)
+    rows = read_rows((results / f"{study}-images.csv").read_text(encoding="utf-8"))
+    text = (results / f"{study}-images.md").read_text(encoding="utf-8")
+    assert text == page(rows, study)
     assert {row.data for row in rows} >= {"BreastMNIST", "PneumoniaMNIST"}
 
 

@@ -44,7 +44,7 @@ TUNING = (
 
 
 # Studies that measure a goal, and have a page.
-GOALS = ("heart-noise",)
+GOALS = ("heart-noise", "noise-shares")
 
 
 @cache

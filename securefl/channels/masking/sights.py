@@ -20,8 +20,8 @@ SEES: Mapping[str, tuple[Seen, ...]] = {
 }
 THREATS: Mapping[str, str] = {
     "server": (
-        "the sum over each block's survivors, who survived, reported weights if allowed; "
-        "no single update"
+        "the sum over each block's or group's survivors, who survived, reported weights if "
+        "allowed; no single update"
     ),
     "server with up to `corrupt` clients of a sum": (
         "the sum over its honest survivors, two or more"

@@ -11,7 +11,6 @@ from securefl.scenario.facts import Facts
 from securefl.scenario.making.rule import corrupt_rows
 from securefl.scenario.sketches import goes_on, needed_clients, numbers_of
 
-SIZES = range(16, 1025)  # of a sketch
 MAX_CLIENTS = 64  # in one sum
 RING = 32  # bits of the words that a sketch adds up
 MAX_WEIGHT = 2**20  # so that weighted squared distances fit the field
@@ -49,11 +48,6 @@ def _channel(declared: Declaration, facts: Facts) -> Iterator[str]:
         yield (
             "channel.groups and channel.sketch are two ways to apply a rule to masked updates; "
             "remove one of them"
-        )
-    if channel.sketch not in SIZES:
-        yield (
-            f"channel.sketch must be {SIZES.start} to {SIZES.stop - 1} numbers, got "
-            f"{channel.sketch}; 64 is a usual choice"
         )
     if options.get("ring") != RING:
         yield (

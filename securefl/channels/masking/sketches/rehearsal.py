@@ -21,6 +21,7 @@ from securefl.channels.masking.sketches.blame import Opened
 from securefl.channels.masking.sketches.choosing import Suspects, agrees, chosen_of, compared
 from securefl.channels.masking.sketches.context import Facts, fewest_chosen
 from securefl.channels.masking.sketches.field import P
+from securefl.channels.masking.sketches.findings import Findings
 from securefl.channels.masking.sketches.inquiry import verdict_on
 from securefl.channels.masking.sketches.lying import victim_of
 from securefl.channels.masking.sketches.matrix import centred, digest_of_words
@@ -50,15 +51,9 @@ class RehearsingServer(PlainServer):
         self._selection = plan.selection
         self._terms = masked_terms(plan, **options)
         self._block: tuple[int, ...] = ()
-        self._named: dict[int, str] = {}
-        self._paired: tuple[tuple[int, int], ...] = ()
+        self._findings = Findings()
         fewest = self._terms.fewest(plan.cohort)
         super().__init__(plan.session, d=plan.d, min_cohort=fewest, weights=plan.weights)
-
-    def recall(self, named: Mapping[int, str], paired: Sequence[tuple[int, int]] = ()) -> None:
-        """Takes up the clients and pairs that earlier rounds found."""
-        self._named |= named
-        self._paired += tuple(pair for pair in paired if pair not in self._paired)
 
     def begin(
         self,
@@ -72,7 +67,7 @@ class RehearsingServer(PlainServer):
         # As many as the masked channel takes. Whether their shares would tell the distances is seen
         # as it sees it, when these are decoded: a liar that is silent sends no wrong share.
         self._min_cohort = self._terms.fewest(len(self._block))
-        present = [client for client in self._block if client not in self._named]
+        present = [client for client in self._block if client not in self._findings.named]
         super().begin(round, present, model_hash, observer)
 
     def close_stage(self) -> View:
@@ -90,7 +85,7 @@ class RehearsingServer(PlainServer):
         try:
             return self._played(words)
         except RoundAbandoned as reason:
-            self.recall(reason.named, reason.paired)
+            self._findings.add(reason.named, reason.paired)
             raise
 
     def _encoded(self, client: int, row: torch.Tensor) -> NDArray[Any]:
@@ -107,7 +102,7 @@ class RehearsingServer(PlainServer):
         sketches = matrix.sketches(list(words.values()))
         honest = {c: centred(sketch) for c, sketch in zip(words, sketches, strict=True)}
         dealt = {c: self._dealt(c, sketch) for c, sketch in honest.items()}
-        before = Suspects.of(self._named, self._paired, terms)
+        before = self._findings.suspects(terms)
         distances = compared(
             dict.fromkeys(words, _constants(dealt, terms.weights or {})),
             dealers=tuple(words),
@@ -124,7 +119,7 @@ class RehearsingServer(PlainServer):
             raise self._verdict(chosen, honest, dealt, distances.suspects, tuple(words))
         found = distances.suspects
         newly_named = {c: why for c, why in found.named.items() if c not in before.named}
-        self.recall(newly_named)
+        self._findings.add(newly_named)
         return replace(
             self._opened(words, chosen),
             left_out=tuple(c for c in words if c not in chosen and c not in newly_named),

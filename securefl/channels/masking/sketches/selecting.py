@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 import torch
 
@@ -11,8 +10,8 @@ from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.keys import Identity
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.sketches.account import OPENING_STAGE, SelectingBlock
-from securefl.channels.masking.sketches.choosing import Suspects
 from securefl.channels.masking.sketches.context import promise_of
+from securefl.channels.masking.sketches.findings import Findings
 from securefl.channels.masking.sketches.requests import NONCE_BYTES, PromisedInvitation
 from securefl.channels.masking.wire import ID
 from securefl.channels.protocol import Seen, Selection, View
@@ -44,14 +43,13 @@ class SelectingServer(MaskedServer):
     def __init__(self, identity: Identity, agreement: Agreement, selection: Selection) -> None:
         super().__init__(identity, agreement)
         self._selection = selection
-        self._named: dict[int, str] = {}
-        self._paired: tuple[tuple[int, int], ...] = ()
+        self._findings = Findings()
         self._nonce = b""
 
     @property
     def named(self) -> Mapping[int, str]:
         """Client -> why it takes no further part in the run."""
-        return MappingProxyType(self._named)
+        return self._findings.named
 
     def recall(self, named: Mapping[int, str], paired: Iterable[tuple[int, int]] = ()) -> None:
         """Takes up the liars of earlier rounds, for a run that is resumed.
@@ -60,8 +58,7 @@ class SelectingServer(MaskedServer):
             named: client -> why it takes no further part.
             paired: pairs that abandoned rounds found, one of each lied.
         """
-        self._named |= named
-        self._paired += tuple(pair for pair in paired if pair not in self._paired)
+        self._findings.add(named, paired)
 
     def _block(self, members: tuple[int, ...], model_hash: bytes) -> SelectingBlock:
         # Drawn before any update is seen, and promised in the invitation.
@@ -73,7 +70,7 @@ class SelectingServer(MaskedServer):
             model_hash,
             self._key,
             selection=self._selection,
-            suspects=Suspects.of(self._named, self._paired, self._terms),
+            suspects=self._findings.suspects(self._terms),
             nonce=self._nonce,
         )
 
@@ -118,7 +115,7 @@ class SelectingServer(MaskedServer):
     def _abandoned(self, block: SelectingBlock, reason: RoundAbandoned) -> RoundAbandoned:
         """Ends the round; returns the reason with all liars that it found."""
         named = {**block.newly_named, **reason.named}
-        self.recall(named, reason.paired)
+        self._findings.add(named, reason.paired)
         self._end()
         return RoundAbandoned(str(reason), named=named, paired=reason.paired)
 
@@ -126,7 +123,7 @@ class SelectingServer(MaskedServer):
         """Returns one row: the weighted mean over the chosen clients."""
         named = block.newly_named
         left_out = set(block.uploaders) - set(block.survivors) - set(named)
-        self.recall(named)
+        self._findings.add(named)
         view = replace(
             self._view(),
             left_out=tuple(sorted(left_out)),

@@ -194,7 +194,7 @@ def test_whatever_two_of_nine_do_no_honest_client_is_named_and_the_run_goes_on(s
             opened += 1
             assert is_exact(session, view)
         assert set(session.server.named) <= set(liars)
-        for pair in session.server._paired:
+        for pair in session.server._findings.paired:
             assert set(pair) & set(liars)
     assert opened >= 3
     assert lost <= 2

@@ -51,20 +51,6 @@ def test_four_liars_at_once_are_named_and_one_round_is_lost() -> None:
     assert dict(session.server.named) == lost.named
 
 
-def test_liars_one_at_a_time_cost_one_round_each() -> None:
-    session = with_liars(9, 2, {})
-    for client in (3, 7):
-        honest = session.clients[client]
-        session.clients[client] = make_sketching_client(
-            client, session.terms, honest._monotonic, kind=LyingClient, lie=Lie(0.5)
-        )
-        (lost,), view = lost_rounds(session)
-        assert lost.named == {client: MISFIT}
-        assert client not in view.clients
-    assert view.clients == (0, 1, 2, 4, 5, 6, 8)
-    assert is_exact(session, view)
-
-
 def test_four_liars_that_hide_behind_honest_clients_end_in_four_pairs() -> None:
     liars = (1, 5, 9, 17)
     session = with_liars(20, 4, dict.fromkeys(liars, Lie(-0.2, hide=True)))
@@ -76,6 +62,74 @@ def test_four_liars_that_hide_behind_honest_clients_end_in_four_pairs() -> None:
     assert view.left_out == (0, 1, 2, 3, 4, 5, 9, 17)
     assert (view.named, view.paired) == ({}, ())
     assert is_exact(session, view)
+
+
+# A round -> the one of the clients 0 to 11 that lies from this round on.
+BEGINNING = {1: 5, 2: 0, 4: 11, 5: 8}
+
+
+def rounds_with_one_more_liar_each_time(
+    *, hide: bool
+) -> tuple[SketchSession, dict[int, RoundAbandoned], dict[int, View]]:
+    """Plays seven rounds; returns those that were lost, and the views of the others, all exact."""
+    # 2 c + 2 f + 1 = 11 clients, and one more.
+    session = SketchSession(sketch_terms(12, corrupt=1, liars=4, d=40))
+    lost: dict[int, RoundAbandoned] = {}
+    views: dict[int, View] = {}
+    for round in range(7):
+        if round in BEGINNING:
+            client = BEGINNING[round]
+            session.clients[client] = make_sketching_client(
+                client,
+                session.terms,
+                session.clients[client]._monotonic,
+                kind=LyingClient,
+                lie=Lie(-0.2, hide),
+                liars=tuple(BEGINNING.values()),
+            )
+        try:
+            views[round] = session.play(round)
+        except RoundAbandoned as reason:
+            lost[round] = reason
+        else:
+            assert is_exact(session, views[round])
+    return session, lost, views
+
+
+def test_four_liars_one_at_a_time_are_named_and_each_costs_its_first_round() -> None:
+    session, lost, views = rounds_with_one_more_liar_each_time(hide=False)
+    assert {round: (reason.named, reason.paired) for round, reason in lost.items()} == {
+        1: ({5: MISFIT}, ()),
+        2: ({0: MISFIT}, ()),
+        4: ({11: MISFIT}, ()),
+        5: ({8: MISFIT}, ()),
+    }
+    assert {round: view.clients for round, view in views.items()} == {
+        0: tuple(range(12)),
+        3: (1, 2, 3, 4, 6, 7, 8, 9, 10, 11),
+        6: (1, 2, 3, 4, 6, 7, 9, 10),
+    }
+    assert all((view.left_out, view.named, view.paired) == ((), {}, ()) for view in views.values())
+    assert dict(session.server.named) == dict.fromkeys((0, 5, 8, 11), MISFIT)
+
+
+def test_four_liars_that_hide_one_at_a_time_end_in_four_pairs_and_cost_a_round_each() -> None:
+    session, lost, views = rounds_with_one_more_liar_each_time(hide=True)
+    # Of the liars 0, 5, 8 and 11 each hides behind the client of its own place, counted among the
+    # honest ones that are still in the sum: 1, 2, 3 and so on; then 3, 4, 6, 7, 9 and 10.
+    assert {round: (reason.named, reason.paired) for round, reason in lost.items()} == {
+        1: ({}, ((2, 5),)),
+        2: ({}, ((0, 1),)),
+        4: ({}, ((7, 11),)),
+        5: ({}, ((6, 8),)),
+    }
+    assert {round: (view.clients, view.left_out) for round, view in views.items()} == {
+        0: (tuple(range(12)), ()),
+        3: ((3, 4, 6, 7, 8, 9, 10, 11), (0, 1, 2, 5)),
+        6: ((3, 4, 9, 10), (0, 1, 2, 5, 6, 7, 8, 11)),
+    }
+    assert all((view.named, view.paired) == ({}, ()) for view in views.values())
+    assert dict(session.server.named) == {}
 
 
 @pytest.mark.parametrize("hide", [False, True])
