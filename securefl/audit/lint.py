@@ -1,7 +1,7 @@
 """Finds the named mistakes of federated privacy in the cells of a run folder."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,8 +41,12 @@ class CellMistakes(NamedTuple):
         return any(finding.grave for finding in self.findings)
 
 
-def examine(path: Path) -> list[CellMistakes]:
-    """Returns the mistakes of every cell of a run folder, in the folder's order; writes nothing.
+def examine(path: Path, *, only: Collection[str] | None = None) -> list[CellMistakes]:
+    """Returns the mistakes of the cells of a run folder, in the folder's order; writes nothing.
+
+    Args:
+        path: the run folder.
+        only: names of the cells to look at; None for all.
 
     Raises:
         ScenarioError: path is no run folder.
@@ -57,6 +61,8 @@ def examine(path: Path) -> list[CellMistakes]:
     ]
     reports = []
     for name, (label, scenario, cell) in cells.items():
+        if only is not None and name not in only:
+            continue
         try:
             case = _case(scenario, cell, played)
             findings = [] if case.state == "new" else lint(case)
