@@ -31,15 +31,15 @@ class Line(NamedTuple):
 
     Attributes:
         cells: as text.
-        state: of the cells behind it, in words; None in tables without states.
+        state: of the cells behind it, in words; "" in tables without states.
         mark: class that colours the line; "" for none.
-        remarks: below the state.
+        notes: numbers of its notes, from 1, which follow the table.
     """
 
     cells: Sequence[str]
-    state: str | None = None
+    state: str = ""
     mark: str = ""
-    remarks: Sequence[str] = ()
+    notes: Sequence[int] = ()
 
 
 class PageTable(NamedTuple):
@@ -51,6 +51,7 @@ class PageTable(NamedTuple):
         head: of the columns.
         lines: its lines.
         source: its numbers as CSV, as a link; "" for none.
+        notes: on its lines; many lines may share one.
     """
 
     name: str
@@ -58,6 +59,12 @@ class PageTable(NamedTuple):
     head: Sequence[str]
     lines: Sequence[Line]
     source: str = ""
+    notes: Sequence[str] = ()
+
+    @property
+    def has_states(self) -> bool:
+        """Whether the second column says how far the cells have come."""
+        return any(line.state for line in self.lines)
 
 
 def table_of_rows(groups: Sequence[Group], remarks: Remarks) -> PageTable:
@@ -65,19 +72,37 @@ def table_of_rows(groups: Sequence[Group], remarks: Remarks) -> PageTable:
     rows = {group.label: Row(group.label, group.runs) for group in groups}
     metrics = metrics_shown(rows.values())
     label, *titles = heads(metrics)
+    notes = _Notes()
     lines = []
     for group in groups:
-        lines.append(_line(rows[group.label], group, metrics))
+        lines.append(_line(rows[group.label], group, metrics, notes))
     for refused, reason in remarks.refused.items():
-        blank = [""] * (len(titles) + 1)
-        lines.append(Line([refused, *blank], shareable(reason), "out"))
+        texts = [refused, *[""] * (len(titles) + 1)]
+        lines.append(Line(texts, "refused", "out", notes.numbers([shareable(reason)])))
     head = [label or "row", "n", *titles]
     link = data_uri("text/csv", csv_of(_numbers(groups, metrics)))
-    return PageTable("rows", "Rows", head, lines, link)
+    return PageTable("rows", "Rows", head, lines, link, notes.texts)
 
 
-def _line(row: Row, group: Group, metrics: Sequence[str]) -> Line:
-    """Returns the line of a row, with its states and remarks."""
+class _Notes:
+    """Numbers the notes of a table, each once: the rows of a study share most of them."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def numbers(self, texts: Sequence[str]) -> list[int]:
+        """Returns the numbers of some notes, new or known; empty ones are none."""
+        distinct = dict.fromkeys(filter(None, texts))
+        return [self._numbers.setdefault(text, len(self._numbers) + 1) for text in distinct]
+
+    @property
+    def texts(self) -> list[str]:
+        """The notes, by number from 1."""
+        return list(self._numbers)
+
+
+def _line(row: Row, group: Group, metrics: Sequence[str], notes: _Notes) -> Line:
+    """Returns the line of a row, with its states and notes."""
     states = group.states
     texts = cells(row, metrics)
     if not row.runs:
@@ -91,8 +116,8 @@ def _line(row: Row, group: Group, metrics: Sequence[str]) -> Line:
     remarks += _claims(group)
     marks = {"failed": "failed", "out of budget": "out", "running": "out"}
     mark = next((marks[state] for state in marks if state in states), "")
-    shown = list(dict.fromkeys(filter(None, remarks)))
-    return Line([texts[0], str(len(row.runs)), *texts[1:]], _in_words(states), mark, shown)
+    line = [texts[0], str(len(row.runs)), *texts[1:]]
+    return Line(line, _in_words(states), mark, notes.numbers(remarks))
 
 
 def _claims(group: Group) -> list[str]:
@@ -169,7 +194,7 @@ def table_of_cells(groups: Sequence[Group]) -> PageTable | None:
     if len(looks) == len(groups):
         return None
     metrics = metrics_shown(Row(group.label, group.runs) for group in groups)
-    head = ["row", "seed", *map(title_of, metrics), "epsilon", "state"]
+    head = ["row", "seed", *map(title_of, metrics), "epsilon"]
     lines = [_line_of_cell(label, look, metrics) for label, look in looks]
     return PageTable("cells", "Cells", head, lines)
 
@@ -180,7 +205,7 @@ def _line_of_cell(label: str, look: Look, metrics: Sequence[str]) -> Line:
     for metric in (*metrics, "epsilon"):
         value = None if look.metrics is None else _value(look.metrics, metric)
         texts.append("" if value is None else _short(metric, value))
-    return Line([*texts, look.status.state.value])
+    return Line(texts, look.status.state.value)
 
 
 def table_of_sites(groups: Sequence[Group]) -> PageTable | None:

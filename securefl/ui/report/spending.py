@@ -11,7 +11,7 @@ from securefl.ui.report.security import data_uri
 from securefl.ui.report.sharing import named
 from securefl.ui.report.table import Table, Value, csv_of
 
-MAX_CLIENTS = 200  # with a line of their own
+MAX_LINES = 40  # one a client; beyond that, one a row of the study
 
 
 class Spending(NamedTuple):
@@ -35,7 +35,7 @@ def spending(folder: RunFolder, groups: Sequence[Group]) -> Spending:
     claiming = [group for group in groups if group.claims]
     clients = sum(len(_largest(group)) for group in claiming)
     table = _by_row(claiming)
-    if 0 < clients <= MAX_CLIENTS:
+    if 0 < clients <= MAX_LINES:
         table = _by_client(claiming)
     return Spending(table, list(_reserved(folder, claiming)))
 

@@ -13,6 +13,7 @@ from securefl.ui.report.sharing import named, reason_in_short
 MAX_REASONS = 5  # that are listed; the table has the others
 
 Weight = Literal["bad", "warn", "note"]
+WEIGHTS: Sequence[Weight] = ("bad", "warn", "note")  # the gravest first
 
 
 class Notice(NamedTuple):
@@ -32,11 +33,11 @@ class Notice(NamedTuple):
 def notices(
     request: Request, groups: Sequence[Group], environment: Mapping[str, Any]
 ) -> list[Notice]:
-    """Returns what has to be said before the numbers; empty where all cells are done."""
+    """Returns what has to be said before the numbers, the gravest first; empty for nothing."""
     looks = list({look.use.cell: look for group in groups for look in group.looks}.values())
     if not looks:
         return [Notice("warn", "The folder is empty: no run was asked of it.")]
-    return [
+    found = [
         *_failures(looks),
         *_unended(request, looks),
         *_spent(looks),
@@ -45,6 +46,7 @@ def notices(
         *_versions(request, looks, environment),
         *_single_seeds(groups),
     ]
+    return sorted(found, key=lambda notice: WEIGHTS.index(notice.weight))
 
 
 def trouble(looks: Sequence[Look]) -> str:
@@ -78,10 +80,9 @@ def _unended(request: Request, looks: Sequence[Look]) -> Iterator[Notice]:
     running = [look for look in looks if look.status.state is CellState.RUNNING]
     new = [look for look in looks if look.status.state is CellState.NEW]
     if running:
-        verb = "is" if len(running) == 1 else "are"
         yield Notice(
             "warn",
-            f"{_share(running, looks)} {verb} not at an end: still running, hung or interrupted. "
+            f"{_share(running, looks)} began and did not end: still running, hung or interrupted. "
             "The same command goes on from the last round that was kept.",
             [_round(look, alone=len(looks) == 1) for look in running[:MAX_REASONS]],
         )
@@ -89,11 +90,11 @@ def _unended(request: Request, looks: Sequence[Look]) -> Iterator[Notice]:
         yield Notice("warn", "Nothing has run yet.")
     elif new:
         what = "The study" if request.study is not None else "The folder"
-        done = sum(look.status.state.ended for look in looks)
+        ended = sum(look.status.state.ended for look in looks)
         yield Notice(
             "warn",
-            f"{what} is unfinished: {done} of {len(looks)} cells have ended, {len(new)} have not "
-            "begun. Rows without all their seeds may change.",
+            f"{what} is unfinished: {ended} of {len(looks)} cells ended, and {len(new)} did not "
+            "begin. Rows without all their seeds may change.",
         )
 
 
@@ -125,7 +126,7 @@ def _not_finite(looks: Sequence[Look]) -> Iterator[Notice]:
     if broken:
         yield Notice(
             "bad",
-            f"{_share(broken, looks)} has results that are not finite (NaN or infinite), shown as "
+            f"{_share(broken, looks)} gave results that are not finite (NaN or infinite), shown as "
             "not measured: the training diverged.",
         )
 

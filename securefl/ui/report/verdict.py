@@ -18,16 +18,25 @@ from securefl.ui.report.looks import Group, Look
 from securefl.ui.report.sharing import named
 from securefl.ui.report.states import trouble
 
+MAX_DATA_SETS = 3  # that a sentence names
 SMALLEST_IS_BEST = ("mae", "rmse")
 CHOSEN = ("accuracy", "balanced_accuracy", "auc", *METRICS_OF_TARGETS)
 
 
 class Score(NamedTuple):
-    """The score of a row: its mean over seeds, and how many there are."""
+    """The score of a row.
+
+    Attributes:
+        group: the row.
+        score: mean and standard error over its seeds.
+        n: how many seeds there are.
+        several: whether the folder has other rows.
+    """
 
     group: Group
     score: MeanAndError
     n: int
+    several: bool
 
 
 def verdict(request: Request, groups: Sequence[Group], mistakes: Sequence[str]) -> list[str]:
@@ -44,25 +53,63 @@ def verdict(request: Request, groups: Sequence[Group], mistakes: Sequence[str]) 
 
 
 def _outcome(request: Request, groups: Sequence[Group]) -> str:
-    """What the best row reaches, compared with a constant answer."""
+    """What the best row reaches, compared with a constant answer; for each data set apart."""
+    if not groups:
+        return ""
     metric = _metric(request, groups)
-    scores = [score for group in groups if (score := _score(group, metric)) is not None]
+    several = len(groups) > 1
+    scores = _comparable([score for group in groups if (score := _score(group, metric, several))])
     if not scores:
-        return "There is no result yet." if groups else ""
-    best_of = min if metric in SMALLEST_IS_BEST else max
-    best = best_of(scores, key=lambda score: score.score.mean)
-    reached = with_error(*best.score, digits=decimals(metric, best.score.mean))
-    over = f" over {best.n} seeds" if best.n > 1 else ", from one seed"
+        is_measured = any(group.runs for group in groups)
+        return (
+            f"No row has its {title_of(metric)} with every seed."
+            if is_measured
+            else "There is no result yet."
+        )
     title = title_of(metric)
-    where = _judges(best.group)
-    baseline = _baseline(best, metric)
+    best = {name: _best(ones, metric) for name, ones in scores.items()}
+    parts = [_reached(one, metric) for one in best.values()]
     if len(groups) == 1:
-        return f"{title[0].upper()}{title[1:]} is {reached}{over}{where}{baseline}."
-    extreme = "lowest" if best_of is min else "highest"
-    return (
-        f"The {extreme} {title} of {len(scores)} rows is {reached}{over}, of "
-        f"{named(best.group.label)}{where}{baseline}."
-    )
+        return f"{title[0].upper()}{title[1:]} is {parts[0]}."
+    extreme = "lowest" if metric in SMALLEST_IS_BEST else "highest"
+    if len(best) == 1:
+        (compared,) = scores.values()
+        count = f" of {len(compared)} rows" if len(compared) > 1 else ""
+        return f"The {extreme} {title}{count} is {parts[0]}."
+    by_data = [f"{named(name)} {part}" for name, part in zip(best, parts, strict=True)]
+    shown = by_data[:MAX_DATA_SETS]
+    others = f"; {len(by_data) - len(shown)} more data sets" if len(by_data) > len(shown) else ""
+    return f"The {extreme} {title} is on {'; on '.join(shown)}{others}."
+
+
+def _comparable(scores: Sequence[Score]) -> dict[str, list[Score]]:
+    """The scores by data set, of the rows that all its test records judge."""
+    by_data: dict[str, list[Score]] = {}
+    for score in scores:
+        by_data.setdefault(str(score.group.first["data"]["name"]), []).append(score)
+    whole = {}
+    for name, members in by_data.items():
+        # A site's own records may be easier: its row does not compete with those of all records.
+        most = max(_records(score) for score in members)
+        whole[name] = [score for score in members if _records(score) == most]
+    return whole
+
+
+def _records(score: Score) -> int:
+    return max(run.get("records", 0) for run in score.group.runs)
+
+
+def _best(scores: Sequence[Score], metric: str) -> Score:
+    best_of = min if metric in SMALLEST_IS_BEST else max
+    return best_of(scores, key=lambda score: score.score.mean)
+
+
+def _reached(best: Score, metric: str) -> str:
+    """The score of a row, with its error, its name where there are several, and its baseline."""
+    reached = with_error(*best.score, digits=decimals(metric, best.score.mean))
+    over = f" over {best.n} seeds" if best.n > 1 else " from one seed"
+    whose = f", by {named(best.group.label)}" if best.several else ""
+    return f"{reached}{over}{whose}{_judges(best.group)}{_baseline(best, metric)}"
 
 
 def _metric(request: Request, groups: Sequence[Group]) -> str:
@@ -79,14 +126,14 @@ def _metric(request: Request, groups: Sequence[Group]) -> str:
     return first if first in CHOSEN else usual
 
 
-def _score(group: Group, metric: str) -> Score | None:
+def _score(group: Group, metric: str, several: bool) -> Score | None:
     """The score of a row; None where a seed is missing or was not measured."""
     runs = group.runs
     values = [cast(float | None, run.get(metric)) for run in runs]
     measured = [value for value in values if value is not None]
     if not measured or len(measured) < len(group.looks):
         return None
-    return Score(group, mean_and_error(measured), len(measured))
+    return Score(group, mean_and_error(measured), len(measured), several)
 
 
 def _judges(group: Group) -> str:
