@@ -74,5 +74,5 @@ def _extent(groups: Sequence[Group], cells: Sequence[str], lines: Sequence[str])
         return found or "The lint looked at the run's scenario, ledgers and records."
     return (
         f"{found}The lint looked at {len(cells)} of {len(distinct)} cells with a claim, the first "
-        "of each row. `securefl audit` with this folder looks at all of them."
+        "of each row. The command securefl audit with this folder looks at all of them."
     )

@@ -69,7 +69,7 @@ class PageTable(NamedTuple):
 
 def table_of_rows(groups: Sequence[Group], remarks: Remarks) -> PageTable:
     """Returns one line a row: n, mean and standard error, the baseline, the claim and the cost."""
-    rows = {group.label: Row(group.label, group.runs) for group in groups}
+    rows = {group.label: Row(group.name, group.runs) for group in groups}
     metrics = metrics_shown(rows.values())
     label, *titles = heads(metrics)
     notes = _Notes()
@@ -157,7 +157,7 @@ def _numbers(groups: Sequence[Group], metrics: Sequence[str]) -> Table:
     for metric in metrics:
         head += [metric, f"standard error of {metric}"]
     head += ["epsilon", "delta", "noise", "bytes_up", "bytes_down", "seconds", "states"]
-    rows = [[group.label, len(group.runs), *_numbers_of(group, metrics)] for group in groups]
+    rows = [[group.name, len(group.runs), *_numbers_of(group, metrics)] for group in groups]
     return Table(head, rows)
 
 
@@ -190,7 +190,7 @@ def _value(metrics: RunMetrics, name: str) -> float | None:
 
 def table_of_cells(groups: Sequence[Group]) -> PageTable | None:
     """Returns one line a cell; None where that would repeat the rows."""
-    looks = [(group.label, look) for group in groups for look in group.looks]
+    looks = [(group.name, look) for group in groups for look in group.looks]
     if len(looks) == len(groups):
         return None
     metrics = metrics_shown(Row(group.label, group.runs) for group in groups)

@@ -10,6 +10,7 @@ from securefl.runs.cell import CellState, Status
 from securefl.runs.folder import Request, RunFolder, Use
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import METRICS_OF_CLASSES, METRICS_OF_TARGETS, RunMetrics
+from securefl.ui.report.sharing import shareable
 
 MEASURED = (*METRICS_OF_CLASSES, *METRICS_OF_TARGETS)
 
@@ -43,6 +44,11 @@ class Group(NamedTuple):
 
     label: str
     looks: Sequence[Look]
+
+    @property
+    def name(self) -> str:
+        """The label as others may see it: levels of a study may be paths."""
+        return shareable(self.label)
 
     @property
     def runs(self) -> list[RunMetrics]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from securefl.errors import RunFolderError
+from securefl.ui.report.sharing import shareable
 
 _PIPE = re.compile(r"(?<!\\)\|")  # a pipe in a cell is written with a backslash
 
@@ -39,7 +40,7 @@ def blocks_in(path: Path) -> list[Block]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise RunFolderError(f"{path} is damaged: it is not UTF-8 text") from None
-    return list(_blocks(text))
+    return list(_blocks(shareable(text)))
 
 
 def _blocks(text: str) -> Iterator[Block]:

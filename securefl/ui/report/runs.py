@@ -135,7 +135,7 @@ def _title(request: Request) -> str:
         title = parse_toml(request.text, "the study").get("title")
     except ScenarioError:
         title = None
-    return title if isinstance(title, str) and title else request.study
+    return shareable(title if isinstance(title, str) and title else request.study)
 
 
 def _kind(request: Request) -> str:

@@ -48,7 +48,7 @@ def reason_in_short(reason: str) -> str:
 
 def named(label: str) -> str:
     """Returns a label to be put into a sentence, in quotation marks and a direction of its own."""
-    label = _DIRECTIONS.sub("", label)
+    label = _DIRECTIONS.sub("", shareable(label))
     if any(unicodedata.bidirectional(sign) in _RIGHT_TO_LEFT for sign in label):
         label = f"\u2068{label}\u2069"
     return f"“{label}”"

@@ -56,7 +56,7 @@ def _budget(group: Group) -> float:
 def _by_client(groups: Sequence[Group]) -> PageTable:
     head = ["row", "client", "epsilon spent", "budget", "left"]
     numbers: list[list[Value]] = [
-        [group.label, client, spent, _budget(group), _left(_budget(group), spent)]
+        [group.name, client, spent, _budget(group), _left(_budget(group), spent)]
         for group in groups
         for client, spent in _largest(group).items()
     ]
@@ -71,7 +71,7 @@ def _by_row(groups: Sequence[Group]) -> PageTable | None:
         if spent:
             budget = _budget(group)
             least, most = min(spent), max(spent)
-            numbers.append([group.label, len(spent), least, most, budget, _left(budget, most)])
+            numbers.append([group.name, len(spent), least, most, budget, _left(budget, most)])
     return _table(head, numbers) if numbers else None
 
 

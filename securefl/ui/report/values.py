@@ -63,7 +63,7 @@ def values_in(groups: Sequence[Group]) -> Values:
             key: values.get(key, NO_VALUE) for key in keys if values.get(key, NO_VALUE) != base[key]
         }
         if differing:
-            rows[label] = differing
+            rows[shareable(label)] = differing
     shown = {key: value for key, value in base.items() if value != NO_VALUE}
     return Values(shown, rows, _setting(list(flats.values())))
 

@@ -75,7 +75,8 @@ def _outcome(request: Request, groups: Sequence[Group]) -> str:
     if len(best) == 1:
         (compared,) = scores.values()
         count = f" of {len(compared)} rows" if len(compared) > 1 else ""
-        return f"The {extreme} {title}{count} is {parts[0]}."
+        (first,) = best.values()
+        return f"The {extreme} {title}{count} is {parts[0]}{_close(first, compared)}."
     by_data = [f"{named(name)} {part}" for name, part in zip(best, parts, strict=True)]
     shown = by_data[:MAX_DATA_SETS]
     others = f"; {len(by_data) - len(shown)} more data sets" if len(by_data) > len(shown) else ""
@@ -102,6 +103,19 @@ def _records(score: Score) -> int:
 def _best(scores: Sequence[Score], metric: str) -> Score:
     best_of = min if metric in SMALLEST_IS_BEST else max
     return best_of(scores, key=lambda score: score.score.mean)
+
+
+def _close(best: Score, scores: Sequence[Score]) -> str:
+    """How many rows are so close to the best one that chance may have decided."""
+    error = best.score.error
+    if error is None:
+        return ""
+    distances = [abs(score.score.mean - best.score.mean) for score in scores]
+    close = sum(distance <= error for distance in distances) - 1
+    if not close:
+        return ""
+    verb = "row is" if close == 1 else "rows are"
+    return f"; {close} other {verb} within its standard error"
 
 
 def _reached(best: Score, metric: str) -> str:
