@@ -70,10 +70,9 @@ def _kind(line: str) -> str:
 
 
 def _table(lines: Sequence[str]) -> Block:
-    head, *rows = [_cells(line) for line in lines]
-    body = [row for row in rows if not all(set(cell) <= set("-: ") and cell for cell in row)]
+    head, _, *rows = [_cells(line) for line in lines] if len(lines) > 1 else [_cells(lines[0]), []]
     width = len(head)
-    return Block("table", (), head, [[*row, *[""] * width][:width] for row in body])
+    return Block("table", (), head, [[*row, *[""] * width][:width] for row in rows])
 
 
 def _cells(line: str) -> list[str]:

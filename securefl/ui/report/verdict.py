@@ -79,7 +79,8 @@ def _outcome(request: Request, groups: Sequence[Group]) -> str:
         return f"The {extreme} {title}{count} is {parts[0]}{_close(first, compared)}."
     by_data = [f"{named(name)} {part}" for name, part in zip(best, parts, strict=True)]
     shown = by_data[:MAX_DATA_SETS]
-    others = f"; {len(by_data) - len(shown)} more data sets" if len(by_data) > len(shown) else ""
+    left = len(by_data) - len(shown)
+    others = f"; {left} other data set{'s' if left > 1 else ''} in the table" if left else ""
     return f"The {extreme} {title} is on {'; on '.join(shown)}{others}."
 
 

@@ -77,7 +77,7 @@ def test_data_sets_are_never_compared_with_each_other(tmp_path: Path) -> None:
     first, _ = verdict_on(made(tmp_path / "run", cells))
     assert first.startswith("The highest accuracy is on “heart” 0.800 from one seed, by “heart”; ")
     assert "; on “digits” 0.900" in first
-    assert first.endswith("; 1 more data sets.")
+    assert first.endswith("; 1 other data set in the table.")
 
 
 def test_the_smallest_error_is_the_best(tmp_path: Path) -> None:
