@@ -148,15 +148,17 @@ def _versions(
         )
     elif code_hash() not in codes:
         (code,) = codes
+        # The cells of a study are named by the version that made them, those of a run are not.
+        again = " The same command would make new ones." if request.study is not None else ""
         yield Notice(
             "note",
             f"The results were made by another version of the code ({code}) than this page "
-            f"({code_hash()}). The same command would make new ones.",
+            f"({code_hash()}).{again}",
         )
 
 
 def _single_seeds(groups: Sequence[Group]) -> Iterator[Notice]:
-    if groups and all(len(group.looks) == 1 for group in groups):
+    if any(group.runs for group in groups) and all(len(group.looks) == 1 for group in groups):
         yield Notice(
             "note", "One seed: there are no error bars, and small differences may be chance."
         )

@@ -88,7 +88,7 @@ def _flatten(table: Mapping[str, Any], prefix: str, values: Flat) -> None:
 def _setting(flats: Sequence[Flat]) -> dict[str, str]:
     setting = {}
     for title, key in SETTING.items():
-        texts = list(dict.fromkeys(values.get(key, "none").strip('"') for values in flats))
+        texts = list(dict.fromkeys(_plain(values.get(key)) for values in flats))
         if texts in ([], ["none"]):
             continue
         shown = texts[:MAX_SHOWN]
@@ -96,3 +96,8 @@ def _setting(flats: Sequence[Flat]) -> dict[str, str]:
             shown.append(f"and {len(texts) - MAX_SHOWN} more")
         setting[title] = ", ".join(shown)
     return setting
+
+
+def _plain(value: str | None) -> str:
+    """A value without its quotation marks; an epsilon without bound is none at all."""
+    return "none" if value in (None, '"inf"', "Infinity") else value.strip('"')

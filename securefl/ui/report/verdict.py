@@ -64,7 +64,7 @@ def _outcome(request: Request, groups: Sequence[Group]) -> str:
         return (
             f"No row has its {title_of(metric)} with every seed."
             if is_measured
-            else "There is no result yet."
+            else "There is no result."
         )
     title = title_of(metric)
     best = {name: _best(ones, metric) for name, ones in scores.items()}

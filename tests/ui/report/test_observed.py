@@ -30,7 +30,12 @@ def test_messages_are_counted_by_party_and_kind(tmp_path: Path) -> None:
 
 
 def test_lines_of_a_later_version_are_left_out(tmp_path: Path) -> None:
-    lines = [seen(3, "sum"), seen("server", None), seen("server", "sum", "10"), {"version": 7}]
+    lines: list[dict[str, object]] = [
+        seen(3, "sum"),
+        seen("server", None),
+        seen("server", "sum", "10"),
+        {"version": 7},
+    ]
     write_lines(tmp_path / "transcript.jsonl", lines)
     assert observed(Cell(tmp_path)) is None
 

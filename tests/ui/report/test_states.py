@@ -80,6 +80,15 @@ def test_failures_come_first_with_each_reason_once_and_its_round(tmp_path: Path)
     assert second.text.startswith("1 of 4 rounds was abandoned")
 
 
+def test_a_cell_that_did_not_end_names_its_round(tmp_path: Path) -> None:
+    (first,) = notices_of(made(tmp_path / "one", [Made("a", status=RUNNING, metrics=None)]))
+    assert first.reasons == ["in round 4 of 4"]
+    opened = {"state": "running", "run": "r"}
+    cells = [Made("a", 0, status=RUNNING, metrics=None), Made("a", 1, status=opened, metrics=None)]
+    (first,) = notices_of(made(tmp_path / "two", cells))
+    assert first.reasons == ["“a”: in round 4 of 4", "“a”: before its first round"]
+
+
 def test_only_some_reasons_are_listed(tmp_path: Path) -> None:
     cells = [
         Made("a", seed, status={**FAILED, "reason": f"reason {seed}"}, metrics=None)
@@ -119,7 +128,7 @@ def test_another_version_of_the_code_is_named(tmp_path: Path) -> None:
     environment = read_json(folder / "env.json")
     write_json(folder / "env.json", {**environment, "code": "0123456789abcdef"})
     (other,) = said(folder)
-    assert other.startswith(
+    assert other == (
         "The results were made by another version of the code (0123456789abcdef) than this page "
         f"({code_hash()})."
     )
@@ -139,3 +148,7 @@ def test_cells_of_a_study_name_their_own_version(tmp_path: Path) -> None:
     write_json(folder / "resolved.json", content)
     (several,) = said(folder)
     assert several.startswith("The results were made by 2 versions of the code: 0123, ")
+    content["uses"][1]["code"] = "0123"
+    write_json(folder / "resolved.json", content)
+    (other,) = said(folder)
+    assert other.endswith(f"than this page ({code_hash()}). The same command would make new ones.")

@@ -6,7 +6,9 @@ from securefl.runs.folder import RunFolder
 from securefl.ui.report import write_report
 from securefl.ui.report.looks import groups_of, looks_at
 from securefl.ui.report.values import Values, flat, values_in
-from tests.ui.report.folders import Made, made, many
+from tests.ui.report.folders import CLAIM, Made, made, many
+
+NO_BOUND = {"epsilon": "inf"}
 
 
 def values_of(folder: Path) -> Values:
@@ -41,12 +43,14 @@ def test_the_folder_of_a_scenario_and_those_of_its_files_stay_out() -> None:
 
 
 def test_the_setting_names_what_rows_share_and_what_they_vary(tmp_path: Path) -> None:
-    cells = [Made("a"), Made("b", changes={"channel": {"kind": "masked"}})]
+    masked = {"channel": {"kind": "masked"}}
+    cells = [Made("a"), Made("b", 0, CLAIM, masked), Made("c", 0, CLAIM, {"privacy": NO_BOUND})]
     cells += [Made(f"{n}", changes={"model": {"name": f"m{n}"}}) for n in range(8)]
     setting = values_of(made(tmp_path / "run", cells)).setting
     assert setting["records"] == "heart"
     assert setting["channel"] == "plain, masked"
     assert setting["model"] == "logistic, m0, m1, m2, m3, m4, and 3 more"
+    assert setting["epsilon asked for"] == "none, 3.0"
     assert "attack" not in setting
 
 

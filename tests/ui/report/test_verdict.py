@@ -149,7 +149,7 @@ def test_a_run_that_has_spent_nothing_yet_names_its_budget(tmp_path: Path) -> No
     folder = made(tmp_path / "run", [Made("a", overrides=CLAIM, status=None)])
     assert verdict_on(folder) == [
         "The run did not begin.",
-        "There is no result yet.",
+        "There is no result.",
         "The run claims differential privacy with a budget of epsilon 3 for one training record.",
     ]
 
