@@ -78,3 +78,8 @@ def test_public_names_are_few_and_all_there() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Manager'"):
         _ = securefl.Manager
+
+
+def test_reading_runs_and_their_claims_for_a_page_loads_no_torch() -> None:
+    statement = "import securefl.ui.report, securefl.audit.lint, securefl.scenario.claim_words"
+    assert not modules_after(statement) & {"torch", "opacus"}

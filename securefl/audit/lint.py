@@ -1,7 +1,7 @@
 """Finds the named mistakes of federated privacy in the cells of a run folder."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +14,11 @@ from securefl.privacy.terms import Opener
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import Entries, seeded_earlier
-from securefl.scenario import catalog
 from securefl.scenario.topology_table import Topology
 
+# Parts of the catalog, which imports torch, for which a look at files need not wait.
+ADDS_NOISE = {"sgd": False, "dp_sgd": True, "clipped_gradient": True}  # by way of training
+OPENED_BY_SERVER = frozenset({"plain", "masked"})  # channels
 MAX_LABELS = 3  # rows that are named behind a mistake; the others are counted
 
 
@@ -41,8 +43,12 @@ class CellMistakes(NamedTuple):
         return any(finding.grave for finding in self.findings)
 
 
-def examine(path: Path) -> list[CellMistakes]:
-    """Returns the mistakes of every cell of a run folder, in the folder's order; writes nothing.
+def examine(path: Path, *, only: Collection[str] | None = None) -> list[CellMistakes]:
+    """Returns the mistakes of the cells of a run folder, in the folder's order; writes nothing.
+
+    Args:
+        path: the run folder.
+        only: names of the cells to look at; None for all.
 
     Raises:
         ScenarioError: path is no run folder.
@@ -57,6 +63,8 @@ def examine(path: Path) -> list[CellMistakes]:
     ]
     reports = []
     for name, (label, scenario, cell) in cells.items():
+        if only is not None and name not in only:
+            continue
         try:
             case = _case(scenario, cell, played)
             findings = [] if case.state == "new" else lint(case)
@@ -123,8 +131,8 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
             ledgers[client] = read_entries(file)
         except LedgerError as reason:
             broken[-1 if client is None else client] = str(reason)
-    # A folder that somebody edited may name a way of training that no catalog has.
-    trainer = catalog.TRAINERS.get(scenario["training"]["kind"])
+    # A folder that somebody edited may name a way of training that there is not.
+    adds_noise = ADDS_NOISE.get(scenario["training"]["kind"])
     return Case(
         scenario,
         cell.status().state.value,
@@ -134,7 +142,7 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
         cell.metrics(),
         seeded_earlier(scenario, cell),
         tuple(played),
-        has_noise=trainer is not None and (trainer.private or _protects_clients(scenario)),
+        has_noise=adds_noise is not None and (adds_noise or _protects_clients(scenario)),
         numbers=_numbers(scenario),
         opener=_opener(scenario),
     )
@@ -142,7 +150,12 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
 
 def _opener(scenario: Mapping[str, Any]) -> Opener:
     """Returns who sees the sums of a scenario's channel."""
-    channel = catalog.CHANNELS.get(scenario["channel"]["kind"])
+    kind = scenario["channel"]["kind"]
+    if kind in OPENED_BY_SERVER:
+        return "server"
+    from securefl.scenario import catalog  # it imports torch
+
+    channel = catalog.CHANNELS.get(kind)
     return "server" if channel is None else channel.opener
 
 
@@ -157,5 +170,7 @@ def _numbers(scenario: Mapping[str, Any]) -> Callable[[int], range]:
     table = scenario.get("topology")
     if table is None:
         return once_a_round
+    from securefl.scenario import catalog  # it imports torch
+
     topology = Topology.model_validate(table)
     return partial(catalog.TOPOLOGIES[topology.kind].numbers, topology)

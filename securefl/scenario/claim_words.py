@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from securefl.privacy.terms import place_called
-from securefl.scenario import catalog
-from securefl.scenario.place_words import adversary_words
+from securefl.scenario.adversary_words import adversary_words, words_of_clients
 
 UNITS = {"example": "one training record", "client": "everything that one client trains on"}
 
@@ -32,7 +31,9 @@ def held_against(place: str, channel: Mapping[str, Any]) -> str:
         place: where noise is added.
         channel: the values in force of the table [channel].
     """
-    words = adversary_words(
-        place_called(place, channel.get("corrupt")), catalog.CHANNELS[channel["kind"]]
-    )
-    return words or "the claim holds against everybody else"
+    place_in_force = place_called(place, channel.get("corrupt"))
+    if place_in_force.name != "central":
+        return words_of_clients(place_in_force) or "the claim holds against everybody else"
+    from securefl.scenario import catalog  # it imports torch, for which other places need not wait
+
+    return adversary_words(place_in_force, catalog.CHANNELS[channel["kind"]])

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from securefl.channels.kind import Kind
 from securefl.privacy.past import NO_PAST, Past
-from securefl.privacy.terms import Place
+from securefl.scenario.adversary_words import adversary_words
 from securefl.scenario.assemble.ledgers import place_of
 from securefl.scenario.facts import Facts
 from securefl.scenario.release import common_noise
@@ -37,39 +36,3 @@ def _clients_of_a_sum(facts: Facts) -> str:
     if groups is None:
         return f"{facts.invited} clients"
     return f"the {facts.invited // groups} clients of the smallest group"
-
-
-def adversary_words(place: Place, channel: Kind) -> str:
-    """Returns whom a claim holds against, and whom it does not; nothing for local noise.
-
-    Local noise holds against everybody else, so that nothing has to be said about it.
-    """
-    if place.name == "distributed":
-        helpers = "1 client" if place.corrupt == 1 else f"{place.corrupt} clients"
-        return f"the claim holds against the server together with up to {helpers} of a sum"
-    if place.name == "central":
-        return f"the claim holds against {_sides_of_opener(channel)}"
-    return ""
-
-
-def _sides_of_opener(channel: Kind) -> str:
-    """Returns whom central noise holds against, and who sees sums, or updates, without it.
-
-    Whoever changes a ciphertext can move a number of the sum to where it wraps around, so that one
-    record decides its sign. Key holders cannot tell such a sum from an honest one.
-    """
-    if channel.opener == "key holders":
-        return (
-            "those who get a model and no key, and can change no ciphertext, and NOT against "
-            "the key holders, who open the sum and add the noise, nor against whoever changes "
-            "ciphertexts, as the server could"
-        )
-    if channel.shows_every_update:
-        return (
-            "those who see models only, and NOT against the server, which sees every update "
-            "without noise"
-        )
-    return (
-        "those who see models only, and NOT against the server, which opens the sum and adds the "
-        "noise"
-    )

@@ -152,7 +152,7 @@ def test_metrics_tables_and_results_are_marked(made: Generations) -> None:
         assert (metrics["noise"], metrics["seeded_before"]) == ("seeded", [run_of(made.first)])
         assert read_scores(folder / "results.csv").seeded == {"run"}
         assert (
-            "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("<p>Mean")[0]
+            "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("Mean ±")[0]
         )
 
 
@@ -312,7 +312,7 @@ def test_a_folder_that_an_earlier_version_laundered_is_printed_with_the_mark(
     for folder in old.later:
         assert (cell(folder).metrics() or {})["noise"] == "system"
         assert (
-            "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("<p>Mean")[0]
+            "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("Mean ±")[0]
         )
         (verdict,) = examine(folder)
         assert "seeded-before" in {finding.name for finding in verdict.findings}

@@ -78,7 +78,7 @@ def test_the_report_shows_the_row_and_escapes_what_users_wrote(tmp_path: Path) -
     assert call("run", path, "--out", "r", cwd=tmp_path).returncode == 0
     assert call("report", "r", cwd=tmp_path).returncode == 0
     page = (tmp_path / "r" / "report" / "index.html").read_text()
-    assert "<script>" not in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
     assert "<td>done</td>" in page
     assert "none" in page

@@ -44,7 +44,9 @@ def test_a_row_names_whom_its_claim_holds_against(tmp_path: Path) -> None:
         "epsilon is for one training record; distributed noise: the claim holds against the server "
         "together with up to 1 client of a sum"
     )
-    assert f"<br>{said}</td>" in page_of(tmp_path / "shared")
+    page = page_of(tmp_path / "shared")
+    assert f'<li id="rows-note-1">{said}</li>' in page
+    assert '<td>done <sup><a href="#rows-note-1">1</a></sup></td>' in page
     assert "claim holds against" not in page_of(tmp_path / "sgd")
 
 

@@ -13,7 +13,7 @@ from securefl.runs.folder import RunFolder
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.refining.series import Series
 from securefl.scenario import catalog
-from securefl.scenario.place_words import adversary_words
+from securefl.scenario.adversary_words import adversary_words
 from securefl.scenario.scenario import make_scenario
 from securefl.ui.cards.intervals import Interval, auc_interval, wilson
 from securefl.ui.cards.limits import Ground, limits
