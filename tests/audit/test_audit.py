@@ -10,9 +10,9 @@ from securefl.audit import inside, measure, replays
 from securefl.audit.audit import audit
 from securefl.audit.exposure import look
 from securefl.audit.lines import Verdict
+from securefl.audit.repertoire import MECHANISM, SIZE
 from securefl.audit.replay import replay
 from securefl.audit.threats import SERVER, adversaries_in
-from securefl.audit.verdicts import MECHANISM, SIZE
 from securefl.errors import ScenarioError
 from tests.audit.asking import ONE_CLIENT, findings_of, request_for, write_scenarios
 

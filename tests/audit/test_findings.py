@@ -12,8 +12,9 @@ from securefl.audit.exposure.reconstruction import reconstructions
 from securefl.audit.exposure.result import Exposure
 from securefl.audit.findings import Findings, report_lines
 from securefl.audit.lines import MEANINGS, Line, Point, Share, Verdict, table
+from securefl.audit.repertoire import MECHANISM
 from securefl.audit.request import AuditRequest
-from securefl.audit.verdicts import MECHANISM, overall
+from securefl.audit.verdicts import overall
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.runs import api
 from securefl.scenario.scenario import parse_scenario
