@@ -51,12 +51,14 @@ class Known(NamedTuple):
         about: `MEMBERS`, `TRAINING` or `UPDATES`.
         does: what it does, after "It".
         needs: everything without which it cannot be run.
+        instead: names of lines that findings have in its place, where it could not be run.
     """
 
     names: tuple[str, ...]
     about: str
     does: str
     needs: str
+    instead: tuple[str, ...] = ()
 
     def is_in(self, attack: str) -> bool:
         """Whether findings speak of this one under such a name."""
@@ -72,78 +74,91 @@ REPERTOIRE = (
         MEMBERS,
         f"{_TAKEN} the final model predicts it well",
         "answers of a final model",
+        (BLIND,),
     ),
     Known(
         (LABEL_ONLY,),
         MEMBERS,
         f"{_TAKEN} the final model still predicts its label after small changes of the record",
         "answers of a final model",
+        (BLIND,),
     ),
     Known(
         (LIRA,),
         MEMBERS,
         "compares the final model with rehearsals that had the record and with others that did not",
         _MODELS,
+        (BLIND,),
     ),
     Known(
         (OFFLINE_LIRA,),
         MEMBERS,
         "compares the final model with rehearsals that did not have the record",
         _MODELS,
+        (BLIND,),
     ),
     Known(
         (RMIA,),
         MEMBERS,
         "compares how much a record and many others gained by the training",
         f"{_MODELS}, and records of other clients",
+        (BLIND,),
     ),
     Known(
         (GLOBAL_TRAJECTORY,),
         MEMBERS,
         f"{_TAKEN} the global models of all rounds predict it well",
         "the global models",
+        (BLIND,),
     ),
     Known(
         (LOCAL_TRAJECTORY,),
         MEMBERS,
         f"{_TAKEN} the client's own models of all rounds predict it well",
         "every update of the client by itself",
+        (BLIND,),
     ),
     Known(
         (UPDATE_ALIGNMENT, SUM_ALIGNMENT),
         MEMBERS,
         f"{_TAKEN} the updates went where this record pulls the model",
         "updates, sums of updates, or steps between models",
+        (BLIND,),
     ),
     Known(
         (CANARIES,),
         TRAINING,
         "looks for artificial records, put in by coins, which are easier to find than real ones",
         "a claim, weights or updates, and a model of 1,000 coordinates or more",
+        (BLIND,),
     ),
     Known(
         (INSIDE, *MECHANISM),
         TRAINING,
         "measures noise, clipping, batches and steps where the client adds them",
         "a claim by DP-SGD, and every update of the client by itself",
+        (BLIND,),
     ),
     Known(
         (SUM_NOISE,),
         TRAINING,
         "compares the noise in an opened sum with the noise that was booked",
         "a claim by one clipped sum a round with noise of the whole sum, and a sum that is seen",
+        (BLIND,),
     ),
     Known(
         (FIRST_LAYER, FIXED_FEATURES),
         UPDATES,
         "reads records from the update of the layer that they enter",
         "an update or a sum, and a layer that is linear in the record",
+        (RECONSTRUCTION, EXPOSED),
     ),
     Known(
         (INVERTING,),
         UPDATES,
         "searches for images whose training would give the same update",
         "an update or a sum of images, by weights that are known",
+        (RECONSTRUCTION, EXPOSED),
     ),
     Known(
         (IMPRINT,),
@@ -156,18 +171,21 @@ REPERTOIRE = (
         UPDATES,
         "counts the labels behind an update",
         "an update or a sum, by weights that are known",
+        (EXPOSED,),
     ),
     Known(
         (PROPERTY,),
         UPDATES,
         "tells whether the rarest class is frequent among the records behind updates",
         "an update or a sum, by weights that are known",
+        (LABELS, EXPOSED),
     ),
     Known(
         (SOURCE,),
         UPDATES,
         "tells which client a record came from",
         "updates of several clients, each by itself",
+        (EXPOSED,),
     ),
 )
 

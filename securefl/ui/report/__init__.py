@@ -17,6 +17,8 @@ from securefl.runs.metrics import RunMetrics
 from securefl.runs.table import Row, cells, heads, metrics_shown
 from securefl.scenario.claim_words import claim_words
 from securefl.ui.report.audits import audits_in
+from securefl.ui.report.document.signs import allowed
+from securefl.ui.report.document.write import document_files, write_files
 from securefl.ui.report.remarks import remarks_in
 
 Group = list[tuple[Mapping[str, Any], Cell]]  # resolved scenarios and their cells
@@ -72,6 +74,8 @@ class RunsPart(NamedTuple):
 def write_report(path: Path) -> Path:
     """Writes report/index.html into a run folder or a folder of audits, and returns its path.
 
+    Next to it come each audit as Markdown, findings.json and junit.xml, where there are audits.
+
     Raises:
         ScenarioError: `path` is no such folder.
         RunFolderError: the folder is damaged or cannot be written.
@@ -88,10 +92,14 @@ def write_report(path: Path) -> Path:
         undefined=StrictUndefined,
     )
     template = environment.get_template("page.html.j2")
-    page = template.render(title=path.name, run=run, audits=audits)
+    page = allowed(template.render(title=path.name, run=run, audits=audits))
+    files = document_files(
+        [audit.findings for audit in audits], [audit.document for audit in audits]
+    )
     target = path / "report" / "index.html"
     try:
         target.parent.mkdir(exist_ok=True)
+        write_files(target.parent, files)
         write_atomic(target, page.encode())
     except OSError as reason:
         raise RunFolderError(f"cannot write {target}: {reason.strerror}") from None
