@@ -1,6 +1,7 @@
 """Verdicts, each in one sentence for a reader who is no statistician."""
 
 import math
+from collections.abc import Iterable
 
 from securefl.audit.exposure.result import Exposure
 from securefl.audit.lines import Line, Verdict
@@ -41,12 +42,26 @@ _CHECKED = {
 
 
 def promise(budget: Budget) -> str:
-    """Returns what a claim promises, in one sentence."""
+    """Returns what a claim promises, in one sentence.
+
+    Delta is no bound on the chance that the factor is exceeded, so that it is given as it is.
+    """
     factor = math.exp(min(budget.epsilon, MAX_EXPONENT))
     return (
-        "Whether one record took part changes the odds of whatever is seen by a factor of "
-        f"{factor:.3g} at most, except with a probability of about {budget.delta:g}."
+        "With one record or without it, the probability of anything that can be seen differs by a "
+        f"factor of {factor:.3g} at most, and by {budget.delta:g} on top."
     )
+
+
+def bound(lines: Iterable[Line]) -> str:
+    """Returns the most that any attack may find, in one sentence; "" without a claim."""
+    points = (point for line in lines for point in line.points if point.allowed is not None)
+    for point in points:
+        return (
+            f"An attack that wrongly accuses {_percent(point.rate)} of the records that took no "
+            f"part may find {_percent(point.allowed or 0.0)} at most of those that did."
+        )
+    return ""
 
 
 def is_measured(line: Line) -> bool:
@@ -59,7 +74,7 @@ def line_sentence(line: Line) -> str:
     """Returns the verdict of an attack or a check, explained in one sentence."""
     attack = known(line.attack)
     if line.auc is not None:
-        return f"{_pairs(line)}; {_MEASURED[line.verdict]}."
+        return f"{_pairs(line, line.auc)}; {_MEASURED[line.verdict]}."
     if line.verdict in (Verdict.HOLDS, Verdict.VIOLATED):
         return _CHECKED[line.verdict]
     if attack is not None and attack.about == TRAINING:
@@ -76,15 +91,17 @@ def exposure_sentence(exposure: Exposure) -> str:
     return "It learns nothing from the updates beyond what guessing gives."
 
 
-def _pairs(line: Line) -> str:
+def _percent(part: float) -> str:
+    return f"{100 * part:.3g} %"
+
+
+def _pairs(line: Line, area: float) -> str:
     """The AUC in words: the chance to name the right one of two records."""
     attack = known(line.attack)
     two = "one record that was trained on and one that was not"
     if attack is not None and attack.about == TRAINING:
         two = "one artificial record that was put in and one that was left out"
-    pairs = (
-        f"Shown {two}, it names the right one in {line.auc:.1%} of cases, where guessing gives 50%"
-    )
+    pairs = f"Shown {two}, it names the right one in {100 * area:.1f} % of cases, where guessing gives 50 %"
     # A refuted claim rests on another figure, and older audits stored no error.
     if line.verdict is Verdict.VIOLATED or line.auc_error is None:
         return pairs

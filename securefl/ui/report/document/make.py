@@ -63,7 +63,7 @@ def _untested_section(findings: Findings, audits: Sequence[Findings]) -> Section
     blocks: list[Block] = []
     attacks = untested_attacks(findings)
     if attacks:
-        table = Table(("attack or check", "it ...", "why not"), attacks)
+        table = Table(("attack or check", "what it does", "why not"), attacks)
         blocks.append(Cells("Attacks and checks of securefl that came to no result", table))
     adversaries = unasked_adversaries(findings, audits)
     if adversaries:

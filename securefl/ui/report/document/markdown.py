@@ -1,7 +1,7 @@
 """A document as Markdown: names that somebody chose stay text."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from securefl.ui.report.document.blocks import (
     Block,
@@ -52,7 +52,7 @@ def _block(block: Block) -> Iterator[str]:
             yield from _items(items)
         case Facts(facts):
             for name, sentences in facts:
-                yield f"- **{escaped(name)}**: {'; '.join(map(escaped, sentences))}"
+                yield from _fact(name, sentences)
         case Cells(caption, table):
             yield from (escaped(caption), "", *_table(table.head, block.rows))
         case Code(text):
@@ -60,6 +60,15 @@ def _block(block: Block) -> Iterator[str]:
         case Figures(figures):
             for figure in figures:
                 yield f"Figure: {escaped(figure.title)}. {escaped(figure.caption)}"
+
+
+def _fact(name: str, sentences: Sequence[str]) -> Iterator[str]:
+    """One sentence in the line of its name, several below it."""
+    if len(sentences) == 1:
+        yield f"- **{escaped(name)}**: {escaped(sentences[0])}"
+        return
+    yield f"- **{escaped(name)}**:"
+    yield from (f"  {item}" for item in _items(sentences))
 
 
 def _items(items: Iterable[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from securefl.audit.lines import Line
 from securefl.ui.report.document.blocks import Block, Cells, Facts, Figures, Section, Words
 from securefl.ui.report.document.explained import (
     CLAIM,
+    bound,
     exposure_sentence,
     is_measured,
     line_sentence,
@@ -64,11 +65,11 @@ def verdict_section(findings: Findings) -> Section:
     exposures = [(one.attack, exposure_sentence(one)) for one in findings.exposures]
     claim = [_sentence(findings.claim)]
     if findings.scope is not None and findings.scope.budget is not None:
-        claim.append(promise(findings.scope.budget))
+        claim += [promise(findings.scope.budget), bound(findings.lines)]
     blocks: list[Block] = [
         Facts(
             (
-                ("Claim", claim),
+                ("Claim", list(filter(None, claim))),
                 ("Verdict", (findings.verdict.value,)),
                 ("In one sentence", (CLAIM[findings.verdict],)),
             )

@@ -37,7 +37,7 @@ class Untested(NamedTuple):
 
     Attributes:
         name: of the attack or the party.
-        what: it does, or is.
+        what: it does, or who it is.
         why: it was left out.
     """
 
