@@ -101,7 +101,8 @@ def _pairs(line: Line, area: float) -> str:
     two = "one record that was trained on and one that was not"
     if attack is not None and attack.about == TRAINING:
         two = "one artificial record that was put in and one that was left out"
-    pairs = f"Shown {two}, it names the right one in {100 * area:.1f} % of cases, where guessing gives 50 %"
+    share = f"{100 * area:.1f} % of cases, where guessing gives 50 %"
+    pairs = f"Shown {two}, it names the right one in {share}"
     # A refuted claim rests on another figure, and older audits stored no error.
     if line.verdict is Verdict.VIOLATED or line.auc_error is None:
         return pairs

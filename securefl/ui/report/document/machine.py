@@ -7,6 +7,8 @@ another version, and changes the schema with it.
 import json
 import math
 from collections.abc import Sequence
+from importlib import resources
+from typing import Any
 
 from securefl.audit.exposure.result import Exposure
 from securefl.audit.findings import Findings
@@ -81,3 +83,10 @@ def _exposure(exposure: Exposure) -> dict[str, object]:
         "error": None if error is None or math.isinf(error) else error,
         "finding": exposure.is_finding,
     }
+
+
+def schema() -> dict[str, Any]:
+    """Returns the JSON Schema of findings.json."""
+    file = resources.files("securefl.audit").joinpath("findings.schema.json")
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
