@@ -12,7 +12,7 @@ from securefl.audit.exposure.reconstruction import reconstructions
 from securefl.audit.exposure.result import Exposure
 from securefl.audit.findings import Findings, report_lines
 from securefl.audit.lines import Line, Point, Share, Verdict
-from securefl.audit.repertoire import MECHANISM
+from securefl.audit.repertoire import MECHANISM, known
 from securefl.audit.request import AuditRequest
 from securefl.audit.verdicts import overall
 from securefl.errors import RunFolderError, ScenarioError
@@ -78,6 +78,7 @@ def test_an_audit_reports_exposures_unless_they_are_declined(place: Path) -> Non
         written["exposures"][0]
     )
     assert any(exposure["measured"] for exposure in written["exposures"])
+    assert all(known(exposure.attack) for exposure in findings.exposures)
     declined = findings_of(request_for("server", *ONE_STEP, "rounds=1", exposure=False))
     assert declined.exposures == ()
 

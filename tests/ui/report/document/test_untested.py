@@ -118,7 +118,7 @@ def test_adversaries_are_unasked_unless_an_audit_of_the_same_scenario_and_target
     ]
     assert [one.name for one in unasked_adversaries(server, [server, clients])] == ["network"]
     for change in ({"cell": "another"}, {"target": 1}):
-        other = findings_of(folder, CHANCE, scope=replace(by("clients"), **change))  # type: ignore[arg-type]
+        other = findings_of(folder, CHANCE, scope=replace(by("clients"), **change))
         assert len(unasked_adversaries(server, [server, other])) == 2
 
 
