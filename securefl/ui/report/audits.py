@@ -45,8 +45,9 @@ def audits_in(path: Path) -> list[AuditPart]:
     # Only now: reading findings imports torch, which takes seconds that most pages need not wait.
     from securefl.audit.findings import Findings
     from securefl.ui.report.document.make import document_of
+    from securefl.ui.report.document.paths import shared
 
-    audits = [Findings.read(file) for file in files]
+    audits = [shared(Findings.read(file)) for file in files]
     return [
         AuditPart(
             findings=findings,

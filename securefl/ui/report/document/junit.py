@@ -10,7 +10,7 @@ from typing import NamedTuple
 from securefl.audit.findings import Findings
 from securefl.audit.lines import Verdict
 from securefl.ui.report.document.explained import CLAIM, is_measured, line_sentence
-from securefl.ui.report.document.scoped import without_paths
+from securefl.ui.report.document.paths import without_paths
 from securefl.ui.report.document.signs import allowed, one_line
 
 SUITES = "securefl audit"

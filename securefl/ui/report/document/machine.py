@@ -14,7 +14,7 @@ from securefl.audit.exposure.result import Exposure
 from securefl.audit.findings import Findings
 from securefl.audit.lines import Line
 from securefl.ui.report.document.explained import CLAIM, exposure_sentence, line_sentence
-from securefl.ui.report.document.scoped import without_paths
+from securefl.ui.report.document.paths import without_paths
 from securefl.ui.report.document.signs import allowed
 from securefl.ui.report.document.untested import limits, unasked_adversaries, untested_attacks
 

@@ -1,12 +1,11 @@
 """The parts of a document on its scope, its adversary and how to repeat it."""
 
-import re
-import shlex
 from collections.abc import Iterator
 
 from securefl.audit.findings import Findings
 from securefl.audit.scope import Scope
 from securefl.ui.report.document.blocks import Block, Code, Facts, Items, Section, Words
+from securefl.ui.report.document.paths import without_paths
 
 UNKNOWN = (
     "An older version of securefl wrote this audit and kept no scope: the command and the notes "
@@ -29,11 +28,6 @@ NO_PATHS = "Folders of the machine that made the audit are left out: put your ow
 AGAIN = (
     "This command makes the same audit. With seeded noise, or none, it gives the same numbers; "
     "with noise from the system it gives those of another draw."
-)
-# The folders of a path that begins at a root, a home or above the working folder: at the start of a
-# word, or where a value, a text or a list begins in it.
-_FOLDERS = re.compile(
-    r"""(^|[=\[,"']\s*)(?:~[\w.-]*|[A-Za-z]:|\.\.)?(?:[/\\][^"'\[\],]*)?[/\\](?=[^/\\"'\],])"""
 )
 
 
@@ -75,18 +69,6 @@ def repeat_section(findings: Findings) -> Section:
     if command != findings.command:
         blocks.append(Words(NO_PATHS))
     return Section("How to repeat it", blocks)
-
-
-def without_paths(command: str) -> str:
-    """Returns a command whose absolute paths have lost their folders.
-
-    They name accounts and machines, which are nobody's business who reads the document.
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError:  # a damaged command is shown as one word
-        words = [command]
-    return shlex.join(_FOLDERS.sub(r"\1", word) for word in words)
 
 
 def _assumptions(findings: Findings, scope: Scope | None) -> Iterator[str]:

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from securefl.ui.report.document.blocks import Code, Facts, Items, Words
 from securefl.ui.report.document.scoped import (
     NO_PATHS,
@@ -14,35 +12,8 @@ from securefl.ui.report.document.scoped import (
     adversary_section,
     repeat_section,
     scope_section,
-    without_paths,
 )
 from tests.ui.report.document.subjects import CHANCE, SCOPE, by, findings_of
-
-
-@pytest.mark.parametrize(
-    ("command", "shown"),
-    [
-        ("securefl audit a.toml --set x=1.5", "securefl audit a.toml --set x=1.5"),
-        ("securefl audit runs/first --out=b/c", "securefl audit runs/first --out=b/c"),
-        ("securefl audit /home/anna/a.toml", "securefl audit a.toml"),
-        ("securefl audit /a.toml", "securefl audit a.toml"),
-        ("securefl audit ~/a.toml --out=~anna/b", "securefl audit a.toml --out=b"),
-        ("securefl audit ../../home/anna/a.toml", "securefl audit a.toml"),
-        ("securefl audit '/home/anna b/a c.toml'", "securefl audit 'a c.toml'"),
-        ("securefl audit /home/anna/", "securefl audit anna/"),
-        ("securefl audit a.toml --out=/mnt/x/y/", "securefl audit a.toml --out=y/"),
-        ("s --set data.path=/home/anna/r.csv", "s --set data.path=r.csv"),
-        ('s --set \'p=["/home/a/b", "/c/d"]\'', 's --set \'p=["b", "d"]\''),
-        (r"s 'C:\Users\anna\a.toml'", "s a.toml"),
-        (r"s '\\server\share\a.toml'", "s a.toml"),
-    ],
-)
-def test_absolute_folders_are_left_out_of_a_command(command: str, shown: str) -> None:
-    assert without_paths(command) == shown
-
-
-def test_a_command_that_no_shell_would_read_is_one_word() -> None:
-    assert without_paths("securefl 'audit") == "'securefl '\"'\"'audit'"
 
 
 def test_the_scope_says_whether_coins_decided() -> None:

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.ui.report.document.subjects import (
     HOSTILE,
     LABELS_SHOWN,
     REFUTED,
+    SCOPE,
     by,
     findings_of,
 )
@@ -114,7 +116,10 @@ def test_hostile_names_stay_text_on_the_page(tmp_path: Path) -> None:
 
 def test_no_folder_of_the_machine_is_in_any_file(tmp_path: Path) -> None:
     command = f"securefl audit {tmp_path}/d.toml --out={tmp_path}/out"
-    findings_of(tmp_path, CHANCE, command=command).write()
+    rule = f"python:{tmp_path}/rule.py:f"
+    line = replace(CHANCE, why=rule)
+    scope = replace(SCOPE, scenario=(rule,))
+    findings_of(tmp_path, line, command=command, scope=scope).write()
     write_report(tmp_path)
     for path in (tmp_path / "report").iterdir():
         assert str(tmp_path.parent).encode() not in path.read_bytes(), path
