@@ -85,6 +85,11 @@ def test_nothing_passes_where_nothing_was_promised() -> None:
     assert set(outcomes(suite).values()) == {"skipped"}
 
 
+def test_a_refuted_claim_is_a_failure_and_never_skipped_even_without_its_lines() -> None:
+    (suite,) = suites_of((Verdict.VIOLATED, ()))
+    assert counts(suite) == (1, 1, 0, 0)
+
+
 def test_a_failure_says_why() -> None:
     (suite,) = suites_of((Verdict.VIOLATED, (REFUTED,)))
     failure = suite.findall("testcase/failure")[1]
