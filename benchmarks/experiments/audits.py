@@ -21,8 +21,9 @@ from securefl.audit.inquiry import Inquiry
 from securefl.audit.inside import inside_lines, play_probes
 from securefl.audit.lines import Verdict
 from securefl.audit.measure import play_canaries
+from securefl.audit.repertoire import MECHANISM
 from securefl.audit.replay import Replay
-from securefl.audit.verdicts import MECHANISM, Scored, canary_line, overall
+from securefl.audit.verdicts import Scored, canary_line, overall
 from securefl.runs.cache import user_cache
 from securefl.scenario.assemble.trainers import plan_for
 from securefl.scenario.scenario import Scenario, parse_scenario

@@ -25,13 +25,14 @@ from securefl.audit.measure import (
     no_canaries,
     sight_of,
 )
-from securefl.audit.mechanism import INSIDE, unseen
-from securefl.audit.notes import claimed, notes_on
+from securefl.audit.mechanism import unseen
+from securefl.audit.notes import claimed, notes_on, scope_of
 from securefl.audit.recorded import booked, check_repeated, open_run, same_run
+from securefl.audit.repertoire import BLIND, INSIDE, SUM_NOISE
 from securefl.audit.replays import Replays
 from securefl.audit.request import ALL, AuditRequest
 from securefl.audit.shadows import train_shadows
-from securefl.audit.sum_noise import SUM_NOISE, sum_noise_lines, undecided
+from securefl.audit.sum_noise import sum_noise_lines, undecided
 from securefl.audit.threats import ANSWERS, THREATS, threat
 from securefl.audit.verdicts import overall
 from securefl.data.download import OnBytes, quiet
@@ -169,7 +170,8 @@ def _findings(
 ) -> Findings:
     """Everything that one adversary learns."""
     lines, claim, sight = _measured(inquiry, stage)
-    notes = [*notes_on(inquiry), *shared, *sight]
+    scope = scope_of(inquiry, request, claim)
+    notes = [*notes_on(inquiry, scope), *shared, *sight]
     exposed = _exposed(inquiry, stage) if request.exposure else []
     if exposed:
         notes.append(
@@ -186,6 +188,7 @@ def _findings(
         tuple(lines),
         tuple(exposed),
         tuple(notes),
+        scope,
     )
 
 
@@ -195,7 +198,7 @@ def _measured(inquiry: Inquiry, stage: _Stage) -> tuple[list[Line], Claim | None
     if inquiry.blind or stage.members is None:
         verdict = Verdict.UNDECIDED if claims else Verdict.UNCLAIMED
         why = "this adversary sees nothing that an attack could start from"
-        return [Line("membership", verdict, why)], None, []
+        return [Line(BLIND, verdict, why)], None, []
     stage.say("membership")
     played = stage.replays.membership
     knowledge = stage.replays.knowledge(inquiry, played)

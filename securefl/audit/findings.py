@@ -7,11 +7,14 @@ from typing import Any, Self
 
 from securefl.audit.exposure.result import Exposure, exposure_lines
 from securefl.audit.lines import MEANINGS, Line, Verdict, table_lines
-from securefl.audit.reading import text
+from securefl.audit.reading import text, texts, whole
+from securefl.audit.scope import Scope
 from securefl.errors import RunFolderError
-from securefl.files import read_json, write_json
+from securefl.files import is_special, read_json, write_json
 
 NOTHING = "nothing beyond guessing by these attacks"
+VERSION = 2  # of the file; 1 had no scope, and did not say its version
+MAX_BYTES = 16_000_000  # of the file: a hundred times as much as any audit writes
 OLDER_VERSION = "an older version wrote this audit and did not compare its scores with guessing"
 
 
@@ -27,6 +30,7 @@ class Findings:
         lines: attacks on membership and checks of the mechanism, each with a verdict of its own.
         exposures: what updates reveal of the records behind them, next to guessing.
         notes: what the findings rest on, and what they do not say.
+        scope: what was looked at; None in files of version 1.
     """
 
     file: Path
@@ -36,6 +40,7 @@ class Findings:
     lines: tuple[Line, ...]
     exposures: tuple[Exposure, ...]
     notes: tuple[str, ...]
+    scope: Scope | None = None
 
     @property
     def folder(self) -> Path:
@@ -73,6 +78,7 @@ class Findings:
     def to_json(self) -> dict[str, object]:
         """The findings as they are stored."""
         return {
+            "version": VERSION,
             "command": self.command,
             "claim": self.claim,
             "verdict": self.verdict.value,
@@ -80,6 +86,7 @@ class Findings:
             "exposures": [exposure.to_json() for exposure in self.exposures],
             "findings": self.headlines,
             "notes": list(self.notes),
+            "scope": None if self.scope is None else self.scope.to_json(),
         }
 
     @classmethod
@@ -89,7 +96,8 @@ class Findings:
         Raises:
             KeyError, TypeError, ValueError: this is not what an audit writes.
         """
-        notes = tuple(text(note) for note in stored["notes"])
+        notes = texts(stored["notes"])
+        scope = stored.get("scope")
         if "findings" not in stored:
             notes += (OLDER_VERSION,)
         return cls(
@@ -100,15 +108,26 @@ class Findings:
             tuple(Line.from_json(line) for line in stored["lines"]),
             tuple(Exposure.from_json(exposure) for exposure in stored["exposures"]),
             notes,
+            None if scope is None else Scope.from_json(scope),
         )
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """The findings in a file. Raises RunFolderError where it holds something else."""
+        """The findings in a file.
+
+        Raises:
+            RunFolderError: it holds something else, or a later version wrote it.
+        """
+        if is_special(file) or (file.is_file() and file.stat().st_size > MAX_BYTES):
+            raise RunFolderError(f"{file} is no file that an audit writes")
         stored = read_json(file)
         try:
+            if whole(stored.get("version", 1)) > VERSION:
+                raise RunFolderError(
+                    f"{file} was written by a later version of securefl; install that version"
+                )
             return cls.from_json(stored, file=file)
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise RunFolderError(f"{file} is damaged: it is not what an audit writes") from None
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import attacks
-from securefl.audit.reading import number, text
-from securefl.privacy.accounting.profile import Profile
+from securefl.audit.reading import number, share, text
+
+if TYPE_CHECKING:  # torch, which readers of stored findings need not wait for
+    import attacks
+    from securefl.privacy.accounting.profile import Profile
 
 FALSE_POSITIVE_RATES = (0.01, 0.001)
 HEAD = (
@@ -87,11 +89,21 @@ class Point:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """The point that `to_json` stored. Raises KeyError, TypeError or ValueError for others."""
-        share = None
-        if stored["true_positive_rate"] is not None:
-            lower, upper = stored["interval"]
-            share = Share(float(stored["true_positive_rate"]), float(lower), float(upper))
-        return cls(float(stored["false_positive_rate"]), share, number(stored["allowed"]))
+        rate = share(stored["false_positive_rate"])
+        if rate is None:
+            raise TypeError("no false-positive rate")
+        return cls(rate, _stored_share(stored), share(stored["allowed"]))
+
+
+def _stored_share(stored: Mapping[str, Any]) -> Share | None:
+    """The true-positive rate of a stored point with its interval; None where there is none."""
+    value = share(stored["true_positive_rate"])
+    if value is None:
+        return None
+    lower, upper = (share(end) for end in stored["interval"])
+    if lower is None or upper is None:
+        raise TypeError("half an interval")
+    return Share(value, lower, upper)
 
 
 @dataclass(frozen=True)
@@ -119,8 +131,8 @@ class Line:
     auc_error: float | None = None
     points: tuple[Point, ...] = ()
     epsilon: float | None = None
-    curve: attacks.Roc | None = None
-    profile: Profile | None = None
+    curve: "attacks.Roc | None" = None
+    profile: "Profile | None" = None
 
     @property
     def is_finding(self) -> bool:
@@ -171,7 +183,7 @@ class Line:
             text(stored["attack"]),
             Verdict(stored["verdict"]),
             text(stored["why"]),
-            number(stored["auc"]),
+            share(stored["auc"]),
             number(stored.get("auc_error")),  # older audits stored none
             tuple(Point.from_json(point) for point in stored["points"]),
             number(stored["epsilon"]),

@@ -15,8 +15,9 @@ from securefl.audit.canaries import LOUDNESS, Canaries
 from securefl.audit.inquiry import Inquiry, OnRound
 from securefl.audit.knowledge import Knowledge
 from securefl.audit.lines import FALSE_POSITIVE_RATES, Line, Verdict
-from securefl.audit.membership import RMIA, Question, Shadows, membership_scores
+from securefl.audit.membership import Question, Shadows, membership_scores
 from securefl.audit.planting import with_canaries
+from securefl.audit.repertoire import CANARIES, RMIA
 from securefl.audit.replay import Replay, replay
 from securefl.audit.verdicts import Scored, canary_line, membership_line
 from securefl.data.rehearsal import Pool, drawn
@@ -25,7 +26,6 @@ from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.assemble.data import load_data, pool_of
 
 MAX_POPULATION = 10_000  # records that RMIA compares with
-CANARIES = "gradient canaries"
 NO_WEIGHTS = "an adversary that sees neither weights nor updates cannot look for them"
 
 

@@ -11,11 +11,10 @@ from securefl.audit.checks import Checked
 from securefl.audit.evidence import Evidence
 from securefl.audit.lines import Line, Verdict
 from securefl.audit.noise_checks import fresh_checks, size_checks
+from securefl.audit.repertoire import BATCHES, BOOKS, CLIP, FRESH, INSIDE, SIZE
 from securefl.audit.step_checks import batch_checks, book_checks, clip_checks
-from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, SIZE
 from securefl.privacy.events import PrivacyEvent
 
-INSIDE = "DP-SGD from inside"
 # Share of the noise that rounding of the weights may add: more would blur what is measured.
 MAX_ROUNDING_SHARE = 0.01
 MAX_REASONS = 3  # that a violated line names
@@ -40,7 +39,7 @@ class Inside(NamedTuple):
 
 
 def mechanism_lines(seen: Inside, spent: Mapping[PrivacyEvent, int]) -> list[Line]:
-    """Returns one line for each of `verdicts.MECHANISM`.
+    """Returns one line for each of `repertoire.MECHANISM`.
 
     Args:
         seen: of the replay.

@@ -10,6 +10,17 @@ from torch.func import functional_call, grad, vmap
 import attacks
 from securefl import vector
 from securefl.audit.knowledge import Knowledge
+from securefl.audit.repertoire import (
+    GLOBAL_TRAJECTORY,
+    LABEL_ONLY,
+    LIRA,
+    LOCAL_TRAJECTORY,
+    LOSS_THRESHOLD,
+    OFFLINE_LIRA,
+    RMIA,
+    SUM_ALIGNMENT,
+    UPDATE_ALIGNMENT,
+)
 from securefl.data.task import Examples, Task
 from securefl.learning.evaluate import predict
 
@@ -18,7 +29,6 @@ LABEL_ONLY_NOISE = (0.05, 0.1, 0.2, 0.4)  # in standard deviations of the featur
 LABEL_ONLY_COPIES = 8  # noisy copies of a record at each of these
 RMIA_GAMMA = 2.0
 MIN_PROBABILITY = 1e-300  # keeps a logarithm finite
-RMIA = "RMIA"
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ def of_rounds(question: Question, knowledge: Knowledge) -> dict[str, Tensor]:
         # The final model is one more point of the trajectory, after the last round.
         if knowledge.final is not None:
             models.append(knowledge.final)
-        scores["trajectory of the global models"] = _trajectory(question, models)
+        scores[GLOBAL_TRAJECTORY] = _trajectory(question, models)
     moves = []
     local_models = []
     for sight in knowledge.moves:
@@ -109,10 +119,10 @@ def of_rounds(question: Question, knowledge: Knowledge) -> dict[str, Tensor]:
         if sight.alone:
             local_models.append(sight.model + sight.moved)
     if local_models:
-        scores["trajectory of the local models"] = _trajectory(question, local_models)
+        scores[LOCAL_TRAJECTORY] = _trajectory(question, local_models)
     if moves:
         alone = len(local_models) == len(moves)
-        name = "alignment with its updates" if alone else "alignment with sums or steps"
+        name = UPDATE_ALIGNMENT if alone else SUM_ALIGNMENT
         scores[name] = _alignment(question, moves)
     return scores
 
@@ -129,15 +139,15 @@ def of_answers(
     """
     shadows = question.shadows
     scores = {
-        "loss threshold": attacks.loss_threshold(question.losses(weights)),
-        "label only": _label_only(question, weights, generator),
+        LOSS_THRESHOLD: attacks.loss_threshold(question.losses(weights)),
+        LABEL_ONLY: _label_only(question, weights, generator),
     }
     if shadows is None:
         return scores
     target = question.confidences(weights)
     theirs = torch.stack([question.confidences(shadow) for shadow in shadows.weights])  # (k, n)
-    scores["LiRA"] = attacks.lira_online(target, theirs, shadows.inside, pooled=None)
-    scores["offline LiRA"] = attacks.lira_offline(target, theirs, shadows.inside, pooled=None)
+    scores[LIRA] = attacks.lira_online(target, theirs, shadows.inside, pooled=None)
+    scores[OFFLINE_LIRA] = attacks.lira_offline(target, theirs, shadows.inside, pooled=None)
     if len(question.population):
         scores[RMIA] = _rmia(question, weights, shadows)
     return scores

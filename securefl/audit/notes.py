@@ -1,15 +1,86 @@
-"""The notes of an audit: what its findings rest on, and what they do not say."""
+"""The scope and the notes of an audit: what its findings rest on, and what they do not say."""
+
+import math
 
 from securefl.audit.bounds import Claim
-from securefl.audit.inquiry import Inquiry
+from securefl.audit.inquiry import Inquiry, misfit
+from securefl.audit.request import AuditRequest
+from securefl.audit.scope import Budget, Onlooker, Scope
+from securefl.audit.threats import SERVER, adversaries_in, threat
 from securefl.privacy.chain import seeded_mark
+from securefl.runs.environment import code_hash
+from securefl.runs.names import cell_hash
 from securefl.runs.origin import origin_of
 from securefl.scenario.claim_words import held_against
+from securefl.scenario.scenario import Scenario
+from securefl.scenario.summary import summary
+
+_OPTION = "--adversary: "  # before the reasons of the command line
 
 
-def notes_on(inquiry: Inquiry) -> list[str]:
+def scope_of(inquiry: Inquiry, request: AuditRequest, claim: Claim | None) -> Scope:
+    """Returns what an audit looks at, in words that need no other file.
+
+    Args:
+        inquiry: names the scenario, the adversary and the target.
+        request: with the options of the audit.
+        claim: of the target's ledger; None where nothing was measured.
+    """
+    scenario = inquiry.scenario
+    topology = SERVER if scenario.topology is None else scenario.topology.kind
+    sees = inquiry.threat.sees(
+        scenario.channel.kind,
+        reported=scenario.weights == "reported",
+        topology=scenario.facts.topology,
+        choice=scenario.facts.selects,
+    )
+    return Scope(
+        code=code_hash(),
+        scenario=_described(scenario),
+        cell=cell_hash(scenario.resolved()),
+        of_run=request.of_run,
+        topology=topology,
+        channel=scenario.channel.kind,
+        adversary=inquiry.adversary,
+        who=inquiry.threat.who,
+        coalition=inquiry.coalition,
+        target=inquiry.target,
+        sees=tuple(map(str, sees)),
+        deviates=inquiry.threat.deviates,
+        shadows=request.shadows,
+        exposure=request.exposure,
+        budget=_budget(inquiry, claim),
+        onlookers=tuple(
+            Onlooker(name, threat(name).who, misfit(scenario, name).removeprefix(_OPTION))
+            for name in adversaries_in(topology)
+        ),
+    )
+
+
+def _described(scenario: Scenario) -> tuple[str, ...]:
+    """What the scenario does, in sentences."""
+    origin = origin_of(scenario)
+    if origin is None:
+        text = summary(scenario)
+    else:
+        text = summary(scenario, origin.seeded, origin.pasts(scenario.clients))
+    return tuple(text.removeprefix("valid: ").splitlines())
+
+
+def _budget(inquiry: Inquiry, claim: Claim | None) -> Budget | None:
+    privacy = inquiry.scenario.privacy
+    if privacy is None or not inquiry.scenario.claims_dp:
+        return None
+    spent = None if claim is None else claim.epsilon
+    # JSON has no infinity, and the claim in words says it.
+    if spent is not None and math.isinf(spent):
+        spent = None
+    return Budget(privacy.epsilon, privacy.delta, spent)
+
+
+def notes_on(inquiry: Inquiry, scope: Scope) -> list[str]:
     """Returns who looks, what that party sees, and how far the findings reach."""
-    notes = [_who(inquiry)]
+    notes = [scope.is_seen]
     if not inquiry.scenario.repeatable:
         notes.append(
             "noise comes from the system: every audit is of a fresh draw, with other numbers"
@@ -32,22 +103,6 @@ def notes_on(inquiry: Inquiry) -> list[str]:
         "about patients"
     )
     return notes
-
-
-def _who(inquiry: Inquiry) -> str:
-    """The adversary and everything it sees, in one line."""
-    scenario = inquiry.scenario
-    sees = inquiry.threat.sees(
-        scenario.channel.kind,
-        reported=scenario.weights == "reported",
-        topology=scenario.facts.topology,
-        choice=scenario.facts.selects,
-    )
-    sight = ", ".join(sees) or "nothing but what is published about every run"
-    clients = ""
-    if inquiry.coalition:
-        clients = f" (client {', '.join(map(str, inquiry.coalition))})"
-    return f"{inquiry.adversary} is {inquiry.threat.who}{clients}; it sees: {sight}"
 
 
 def claimed(inquiry: Inquiry, claim: Claim | None) -> str:

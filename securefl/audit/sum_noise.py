@@ -12,10 +12,10 @@ from securefl.audit.inquiry import Inquiry
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.audit.lines import Line, Verdict
 from securefl.audit.measure import CanaryRun
+from securefl.audit.repertoire import SUM_NOISE
 from securefl.audit.weights import client_weights, weights_in_sum
 from securefl.privacy.events import DiscreteGaussianSum
 
-SUM_NOISE = "noise of each sum"
 # "Holds" leaves out noise that is smaller by this share.
 FAULT = 0.1
 

@@ -15,16 +15,11 @@ from securefl.audit.bounds import (
     refutation,
 )
 from securefl.audit.lines import FALSE_POSITIVE_RATES, Line, Point, Share, Verdict
+from securefl.audit.repertoire import MECHANISM
 from securefl.rng import Keystream
 
 MIN_RECORDS = 10  # members, and as many non-members, before anything is measured
 POINT_CONFIDENCE = 0.95  # of the interval of a true-positive rate
-SIZE = "size of the noise"
-FRESH = "freshness of the noise"
-CLIP = "clipping of each example"
-BATCHES = "Poisson batches"
-BOOKS = "booked steps"
-MECHANISM = (SIZE, FRESH, CLIP, BATCHES, BOOKS)  # all five hold before a claim is said to hold
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from securefl.audit import inside, measure, replays
 from securefl.audit.audit import audit
 from securefl.audit.exposure import look
 from securefl.audit.lines import Verdict
+from securefl.audit.repertoire import MECHANISM, SIZE, known
 from securefl.audit.replay import replay
 from securefl.audit.threats import SERVER, adversaries_in
-from securefl.audit.verdicts import MECHANISM, SIZE
 from securefl.errors import ScenarioError
 from tests.audit.asking import ONE_CLIENT, findings_of, request_for, write_scenarios
 
@@ -28,6 +28,7 @@ def test_a_scenario_without_a_claim_is_measured_with_shadows_that_are_kept(place
     said: list[str] = []
     findings = findings_of(request_for("sgd.toml", "server", shadows=4), said.append)
     lines = {line.attack: line for line in findings.lines}
+    assert all(map(known, lines))
     assert set(lines) == {
         "loss threshold",
         "label only",

@@ -11,14 +11,16 @@ from securefl.audit.audit import audit
 from securefl.audit.exposure.reconstruction import reconstructions
 from securefl.audit.exposure.result import Exposure
 from securefl.audit.findings import Findings, report_lines
-from securefl.audit.lines import MEANINGS, Line, Point, Share, Verdict, table
+from securefl.audit.lines import Line, Point, Share, Verdict
+from securefl.audit.repertoire import MECHANISM, known
 from securefl.audit.request import AuditRequest
-from securefl.audit.verdicts import MECHANISM, overall
+from securefl.audit.verdicts import overall
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.runs import api
 from securefl.scenario.scenario import parse_scenario
 from securefl.ui.figures import draw_findings
 from securefl.ui.report import write_report
+from securefl.ui.report.document.explained import CLAIM
 from tests.audit.exposure.subjects import DIGITS, ONE_STEP, ignore_round, look_at_images
 
 
@@ -76,6 +78,7 @@ def test_an_audit_reports_exposures_unless_they_are_declined(place: Path) -> Non
         written["exposures"][0]
     )
     assert any(exposure["measured"] for exposure in written["exposures"])
+    assert all(known(exposure.attack) for exposure in findings.exposures)
     declined = findings_of(request_for("server", *ONE_STEP, "rounds=1", exposure=False))
     assert declined.exposures == ()
 
@@ -250,18 +253,16 @@ def test_console_and_page_say_findings_first_and_then_the_verdict(
     findings.write()
     page = write_report(tmp_path).read_text(encoding="utf-8")
     first = page.index(f"<strong>{html.escape(headline)}</strong>")
-    assert first < page.index(f"Verdict: {html.escape(verdict)}")
-    assert not any(meaning in page[:first] for meaning in MEANINGS.values())
-    head, *rows = table(lines)
-    assert all(f'<th scope="col">{html.escape(column)}</th>' in page for column in head)
-    for row in rows:
-        assert "".join(f"<td>{html.escape(cell)}</td>" for cell in row) in page
+    meaning = CLAIM[findings.verdict]
+    assert first < page.index(f"Verdict: <strong>{findings.verdict.value}</strong>. {meaning}")
+    assert not any(meaning in page[:first] for meaning in CLAIM.values())
 
 
 def test_the_page_shows_what_the_console_shows_of_each_exposure(tmp_path: Path) -> None:
     findings = findings_with(tmp_path, (MEMBERS,), (IMAGE, NOTHING))
     findings.write()
     page = write_report(tmp_path).read_text(encoding="utf-8")
-    row = "".join(f"<td>{cell}</td>" for cell in ("Inverting Gradients", "35.1 dB", "18.2 dB"))
-    assert f"{row}<td>yes</td>" in page
-    assert "<td>11%</td><td>10%</td><td>no</td>" in page
+    image = ("Inverting Gradients", "PSNR in dB", "35.100", "", "18.200", "yes", "of one")
+    source = ("source", "share that is right", "0.110", "0.050", "0.100", "no", "of ten")
+    for cells in (image, source):
+        assert "".join(f"<td>{cell}</td>" for cell in cells) in page

@@ -10,7 +10,8 @@ from benchmarks.experiments.planted import FAULTS, SHARED, planted
 from securefl.audit.inquiry import Inquiry
 from securefl.audit.inside import inside_lines, play_probes
 from securefl.audit.lines import Line, Verdict
-from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, MECHANISM, SIZE, overall
+from securefl.audit.repertoire import BATCHES, BOOKS, CLIP, FRESH, MECHANISM, SIZE
+from securefl.audit.verdicts import overall
 from securefl.scenario.scenario import Scenario, parse_scenario
 
 SMALL = """

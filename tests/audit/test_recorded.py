@@ -7,7 +7,7 @@ import pytest
 
 from securefl.audit.lines import Verdict
 from securefl.audit.recorded import check_repeated
-from securefl.audit.verdicts import BOOKS
+from securefl.audit.repertoire import BOOKS
 from securefl.errors import ScenarioError, SecureflError
 from securefl.runs import api
 from securefl.scenario.scenario import load_scenario, parse_scenario

@@ -10,8 +10,9 @@ from torch import Tensor
 from securefl.audit.canaries import Canaries
 from securefl.audit.findings import Findings
 from securefl.audit.lines import Verdict
+from securefl.audit.repertoire import SUM_NOISE
 from securefl.audit.sum_canaries import CanarySums, Enlarged
-from securefl.audit.sum_noise import SUM_NOISE, noise_line
+from securefl.audit.sum_noise import noise_line
 from securefl.channels.masking import upload
 from securefl.data.task import Examples, Task
 from securefl.learning.head_sums import HeadSums

@@ -29,8 +29,8 @@ from securefl.audit.bounds import (
 from securefl.audit.canaries import Canaries
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.audit.lines import Line, Verdict, table_lines
+from securefl.audit.repertoire import MECHANISM
 from securefl.audit.verdicts import (
-    MECHANISM,
     Scored,
     canary_line,
     membership_line,

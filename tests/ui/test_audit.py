@@ -1,18 +1,23 @@
 """The command `securefl audit PATH --adversary WHO`: what it prints, and how it ends."""
 
 import json
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from benchmarks.experiments.planted import planted
 from securefl.audit.findings import Findings
 from securefl.audit.lines import Line, Verdict
+from securefl.audit.repertoire import SIZE
 from securefl.audit.threats import SERVER, adversaries_in
 from securefl.errors import SecureflError
 from securefl.ui.audit import show_leakage
 from securefl.ui.display import SilentDisplay
+from securefl.ui.report import write_report
+from securefl.ui.report.document.machine import schema
 from tests.audit.asking import ONE_CLIENT, request_for, write_scenarios
 from tests.commands import Done, call
 
@@ -32,6 +37,16 @@ def test_a_violation_is_reported_and_ends_with_exit_code_1(place: Path) -> None:
     request = request_for("dp.toml", "server", *ONE_CLIENT, "model.hidden=[20]", "rounds=2")
     with planted("noise x .1"):
         assert show_leakage(request, SilentDisplay())
+    (folder,) = Path("audits").iterdir()
+    write_report(folder)
+    root = ET.fromstring((folder / "report/junit.xml").read_bytes())  # noqa: S314 - our own
+    failed = [case.get("name", "") for case in root.iter("testcase") if case.findall("failure")]
+    assert failed[0].startswith("claim: epsilon 4 at delta 1e-05")
+    assert SIZE in failed
+    assert root.get("failures") == str(len(failed))
+    content = json.loads((folder / "report/findings.json").read_text())
+    jsonschema.validate(content, schema())
+    assert content["audits"][0]["verdict"] == "violated"
     assert not show_leakage(request_for("sgd.toml", "server", "rounds=1"), SilentDisplay())
     assert SecureflError.exit_code == 1
 

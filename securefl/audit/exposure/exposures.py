@@ -9,11 +9,12 @@ from securefl.audit.exposure.reconstruction import NOTHING_MOVES, implanted, rec
 from securefl.audit.exposure.result import Exposure
 from securefl.audit.exposure.sources import source
 from securefl.audit.inquiry import OnRound
+from securefl.audit.repertoire import EXPOSED, LABELS, PROPERTY
 from securefl.privacy.remember import Remember
 
 Say = Callable[[str], None]
-NO_SIGHT = Exposure("what updates show", "this adversary sees no update, no sum and no step")
-NO_STEPS = Exposure("what updates show", "not tried: it is made for updates of several local steps")
+NO_SIGHT = Exposure(EXPOSED, "this adversary sees no update, no sum and no step")
+NO_STEPS = Exposure(EXPOSED, "not tried: it is made for updates of several local steps")
 UNKNOWN_WEIGHTS = "what is seen is no sum of updates by weights that are known"
 
 
@@ -40,11 +41,11 @@ def attributes(look: Look) -> Iterator[Exposure]:
     """Yields what updates reveal of labels, of a property and of sources."""
     update = look.update
     if update is None:
-        yield Exposure("labels", NOTHING_MOVES)
+        yield Exposure(LABELS, NOTHING_MOVES)
     elif update.counts is None:
         # Counting labels divides by the weights: without these a sum says nothing about counts.
-        yield Exposure("labels", UNKNOWN_WEIGHTS)
-        yield Exposure("property", UNKNOWN_WEIGHTS)
+        yield Exposure(LABELS, UNKNOWN_WEIGHTS)
+        yield Exposure(PROPERTY, UNKNOWN_WEIGHTS)
     else:
         yield labels(look, update, update.counts)
         yield property_of(look, update, update.counts)

@@ -10,6 +10,7 @@ from securefl import vector
 from securefl.audit.exposure.layers import coordinates, output_call
 from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, error_of_share
+from securefl.audit.repertoire import LABELS
 from securefl.data.task import Examples, Task
 
 MAX_COUNTING_RECORDS = 500  # of the attacker, to count labels by
@@ -27,7 +28,7 @@ def labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
         update: of the target, or a sum that contains it.
         counts: client -> how much its update counts in the sum.
     """
-    name = "labels"
+    name = LABELS
     if look.why_not_plain:
         return Exposure(name, look.why_not_plain)
     classes = look.task.classes

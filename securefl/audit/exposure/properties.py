@@ -11,6 +11,7 @@ from torch import Tensor
 import attacks
 from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, error_of_share
+from securefl.audit.repertoire import PROPERTY
 from securefl.data.task import Examples
 from securefl.rng import Keystream
 from securefl.scenario.assemble.trainers import make_trainers
@@ -53,7 +54,7 @@ def property_of(look: Look, update: Update, counts: Mapping[int, float]) -> Expo
         update: of the target, or a sum that contains it.
         counts: client -> how much its update counts in the sum.
     """
-    name = "property"
+    name = PROPERTY
     client = look.inquiry.target
     target = look.data.sites[client].train
     own_counts = torch.bincount(look.own_records.labels, minlength=look.task.classes)

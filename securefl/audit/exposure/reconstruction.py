@@ -14,6 +14,13 @@ from securefl.audit.exposure.layers import coordinates, reading_layer
 from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, Pictures
 from securefl.audit.inquiry import OnRound
+from securefl.audit.repertoire import (
+    FIRST_LAYER,
+    FIXED_FEATURES,
+    IMPRINT,
+    INVERTING,
+    RECONSTRUCTION,
+)
 from securefl.audit.replay import replay
 from securefl.data.task import Examples
 from securefl.learning.models.scattering.features import features_of
@@ -32,15 +39,13 @@ SMALL_GAIN = 1e-4
 MAX_WEIGHT_RATIO = 1.001  # between records of a batch: more is a sum that no batch gives
 GOOD_PSNR_DB = 25.0  # from here on a reconstruction shows what the record shows
 NOTHING_MOVES = "nothing that is seen moves with the target's update"
-INVERTING = "Inverting Gradients"
-IMPRINT = "imprint before the model"
 
 
 def reconstructions(look: Look) -> Iterator[Exposure]:
     """Yields what each attack makes of the first update that the adversary sees."""
     update = look.update
     if update is None:
-        yield Exposure("reconstruction", NOTHING_MOVES)
+        yield Exposure(RECONSTRUCTION, NOTHING_MOVES)
         return
     yield from _analytic(look, update)
     yield _inverted(look, update)
@@ -58,8 +63,8 @@ def _analytic(look: Look, update: Update) -> Iterator[Exposure]:
         weight, bias = _first_layer(update.moved[places], outputs, width)
         inputs = attacks.linear_inputs(weight, bias)
         is_fixed = features_of(look.model) is not None
-        what = "fixed features" if is_fixed else "the first layer"
-        yield _scored(look, update, f"analytic leakage of {what}", inputs, as_read=is_fixed)
+        name = FIXED_FEATURES if is_fixed else FIRST_LAYER
+        yield _scored(look, update, name, inputs, as_read=is_fixed)
 
 
 def _read(look: Look, examples: Examples) -> Tensor:

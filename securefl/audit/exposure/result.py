@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Self
 
 from securefl.audit.reading import number, text
+
+if TYPE_CHECKING:  # torch, which readers of stored findings need not wait for
+    from torch import Tensor
 
 NO_EVIDENCE = (
     "what an attack does not find here is no evidence for an epsilon: another attack may find it"
@@ -25,8 +26,8 @@ class Pictures:
         found: (n, *shape), for each record the nearest reconstruction.
     """
 
-    truth: Tensor
-    found: Tensor
+    truth: "Tensor"
+    found: "Tensor"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Exposure:
             number(stored["measured"]),
             number(stored["guessing"]),
             # Older audits stored no error: without one, nothing they measured counts as a finding.
-            error=number(stored.get("error", math.inf)),
+            error=number(stored["error"]) if "error" in stored else math.inf,
         )
 
 

@@ -9,6 +9,7 @@ import attacks
 from securefl.audit.exposure.look import Look
 from securefl.audit.exposure.result import Exposure, error_of_share
 from securefl.audit.membership import Question
+from securefl.audit.repertoire import SOURCE
 from securefl.data.task import Examples, concatenate
 
 MAX_RECORDS_PER_CLIENT = 20  # whose source is asked
@@ -24,7 +25,7 @@ def source(look: Look) -> Exposure:
     clients = _most_seen(list(rounds.values()))
     if len(clients) < 2:
         return Exposure(
-            "source", "needs the updates of two clients or more in a round, each by itself"
+            SOURCE, "needs the updates of two clients or more in a round, each by itself"
         )
     # Losses of models of different rounds do not compare: each round judges all of the clients.
     together = [models for models in rounds.values() if set(clients) <= set(models)]
@@ -42,7 +43,7 @@ def source(look: Look) -> Exposure:
         f"by {rounds_used}"
     )
     return Exposure(
-        "source",
+        SOURCE,
         why,
         "share",
         float(right.mean()),

@@ -9,6 +9,8 @@ from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import write_atomic
 from securefl.runs.folder import RunFolder
 from securefl.ui.report.audits import audits_in
+from securefl.ui.report.document.signs import allowed
+from securefl.ui.report.document.write import document_files, write_files
 from securefl.ui.report.lines import VALIDATION as VALIDATION
 from securefl.ui.report.runs import runs_in
 from securefl.ui.report.security import policy
@@ -48,7 +50,8 @@ def write_report(path: Path) -> Path:
         policy=policy(script),
     )
     target = path / "report" / "index.html"
-    _write(target, page)
+    documents = document_files([a.findings for a in audits], [a.document for a in audits])
+    _write(target, page, documents)
     return target
 
 
@@ -57,13 +60,14 @@ def _part(name: str) -> str:
     return files("securefl.ui.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _write(target: Path, page: str) -> None:
+def _write(target: Path, page: str, documents: dict[str, bytes]) -> None:
     # A link would lead the page out of the folder.
     if target.parent.is_symlink():
         raise RunFolderError(f"cannot write {target}: {target.parent} is a link")
     try:
         target.parent.mkdir(exist_ok=True)
+        write_files(target.parent, documents)
         # JSON may hold halves of characters, which are no text.
-        write_atomic(target, page.encode(errors="replace"))
+        write_atomic(target, allowed(page).encode())
     except OSError as reason:
         raise RunFolderError(f"cannot write {target}: {reason.strerror}") from None

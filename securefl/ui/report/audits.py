@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from securefl.audit.findings import Findings
-    from securefl.audit.lines import Line
+    from securefl.ui.report.document.blocks import Document
 
 PATTERN = "audit-*.json"
 
@@ -24,20 +24,12 @@ class AuditPart(NamedTuple):
 
     Attributes:
         findings: of the audit.
-        verdict: in words.
-        columns: heads of the table of attacks.
-        rows: the cells of each of its lines, with the line.
-        exposure_columns: heads of the table of exposures.
-        no_evidence: the sentence below that table.
+        document: made from them.
         figures: curves and pictures.
     """
 
     findings: "Findings"
-    verdict: str
-    columns: Sequence[str]
-    rows: Sequence[tuple[Sequence[str], "Line"]]
-    exposure_columns: Sequence[str]
-    no_evidence: str
+    document: "Document"
     figures: Sequence[Figure]
 
 
@@ -51,27 +43,19 @@ def audits_in(path: Path) -> list[AuditPart]:
     if not files:
         return []
     # Only now: reading findings imports torch, which takes seconds that most pages need not wait.
-    from securefl.audit.exposure.result import HEAD as EXPOSURE_HEAD
-    from securefl.audit.exposure.result import NO_EVIDENCE
     from securefl.audit.findings import Findings
-    from securefl.audit.lines import MEANINGS, table
+    from securefl.ui.report.document.make import document_of
+    from securefl.ui.report.document.paths import shared
 
-    audits = []
-    for file in files:
-        findings = Findings.read(file)
-        head, *rows = table(findings.lines)
-        audits.append(
-            AuditPart(
-                findings=findings,
-                verdict=MEANINGS[findings.verdict],
-                columns=head,
-                rows=list(zip(rows, findings.lines, strict=True)),
-                exposure_columns=EXPOSURE_HEAD,
-                no_evidence=NO_EVIDENCE,
-                figures=list(_figures(findings.curves, findings.pictures)),
-            )
+    audits = [shared(Findings.read(file)) for file in files]
+    return [
+        AuditPart(
+            findings=findings,
+            document=document_of(findings, audits),
+            figures=list(_figures(findings.curves, findings.pictures)),
         )
-    return audits
+        for findings in audits
+    ]
 
 
 def _figures(curves: Path, pictures: Path) -> Iterator[Figure]:

@@ -8,8 +8,8 @@ import pytest
 from benchmarks.experiments.planted import planted
 from securefl.audit.audit import audit
 from securefl.audit.lines import Verdict
+from securefl.audit.repertoire import MECHANISM
 from securefl.audit.threats import adversaries_in
-from securefl.audit.verdicts import MECHANISM
 from tests.audit.asking import DP, SGD, findings_of, request_for
 from tests.commands import call
 
