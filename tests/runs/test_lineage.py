@@ -151,9 +151,7 @@ def test_metrics_tables_and_results_are_marked(made: Generations) -> None:
         metrics = cell(folder).metrics() or {}
         assert (metrics["noise"], metrics["seeded_before"]) == ("seeded", [run_of(made.first)])
         assert read_scores(folder / "results.csv").seeded == {"run"}
-        assert (
-            "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("Mean ±")[0]
-        )
+        assert "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("Mean ±")[0]
 
 
 def test_validate_marks_the_claim_and_what_was_spent(made: Generations) -> None:
@@ -311,9 +309,7 @@ def test_a_folder_that_an_earlier_version_laundered_is_printed_with_the_mark(
 ) -> None:
     for folder in old.later:
         assert (cell(folder).metrics() or {})["noise"] == "system"
-        assert (
-            "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("Mean ±")[0]
-        )
+        assert "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("Mean ±")[0]
         (verdict,) = examine(folder)
         assert "seeded-before" in {finding.name for finding in verdict.findings}
     compare(old.second, old.third, ("epsilon",), Style.PLAIN)

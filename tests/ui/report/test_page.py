@@ -159,7 +159,7 @@ def test_half_a_character_is_no_reason_to_fail(tmp_path: Path) -> None:
     folder = made(tmp_path / "run", [Made("one")])
     file = folder / "resolved.json"
     file.write_text(file.read_text().replace('"one"', '"\\ud800"'))
-    assert read(page_of(folder)).tables["table-rows"][1][0] == "?"
+    assert read(page_of(folder)).tables["table-rows"][1][0] == "\ufffd"
 
 
 def test_a_page_loads_nothing_and_runs_its_own_script_alone(tmp_path: Path) -> None:
