@@ -1,0 +1,39 @@
+"""Figures of a page: what a run folder or an audit shows, drawn from disk alone.
+
+Every figure has its numbers as a table. A figure that has nothing to show is left out.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from securefl.runs.folder import RunFolder
+from securefl.ui.report.figure import Figure
+
+if TYPE_CHECKING:
+    from securefl.ui.report.figures.settings import Setting
+
+Draw = Callable[[Sequence["Setting"]], Figure | None]
+
+
+def figures_of(folder: RunFolder) -> list[Figure]:
+    """Returns the figures of a run folder, in the order of a page.
+
+    Raises:
+        RunFolderError: the folder's own files are damaged. A damaged cell is left out instead.
+    """
+    # matplotlib takes half a second, which a mere import of the page need not wait for.
+    from securefl.ui.report.figures.settings import settings_in
+
+    settings = settings_in(folder)
+    remark = ""
+    if settings.damaged:
+        cells = "1 cell is" if settings.damaged == 1 else f"{settings.damaged} cells are"
+        remark = f" {cells} damaged and left out."
+    figures = [figure for draw in _drawn() if (figure := draw(settings.all)) is not None]
+    return [figure._replace(caption=figure.caption + remark) for figure in figures]
+
+
+def _drawn() -> Iterator[Draw]:
+    from securefl.ui.report.figures.progress import progress
+
+    yield progress
