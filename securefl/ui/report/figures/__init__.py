@@ -29,11 +29,21 @@ def figures_of(folder: RunFolder) -> list[Figure]:
     if settings.damaged:
         cells = "1 cell is" if settings.damaged == 1 else f"{settings.damaged} cells are"
         remark = f" {cells} damaged and left out."
-    figures = [figure for draw in _drawn() if (figure := draw(settings.all)) is not None]
+    figures = list(_figures(settings.all))
     return [figure._replace(caption=figure.caption + remark) for figure in figures]
 
 
-def _drawn() -> Iterator[Draw]:
+def _figures(settings: Sequence["Setting"]) -> Iterator[Figure]:
+    from securefl.ui.report.figures.cost import cost
+    from securefl.ui.report.figures.grid import grid
+    from securefl.ui.report.figures.lane import lanes
     from securefl.ui.report.figures.progress import progress
+    from securefl.ui.report.figures.sites import sites
+    from securefl.ui.report.figures.tradeoff import tradeoff
 
-    yield progress
+    yield from lanes(settings)
+    draws: tuple[Draw, ...] = (progress, tradeoff, grid, sites, cost)
+    for draw in draws:
+        figure = draw(settings)
+        if figure is not None:
+            yield figure

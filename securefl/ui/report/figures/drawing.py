@@ -14,8 +14,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure as _Figure
 
+Canvas = _Figure
 Panel = Any  # axes: the types of matplotlib lack what plots take
 
 # In points. A drawing fills a page of 360 pixels, where its text is still 9 pixels high.
@@ -275,3 +276,10 @@ def end_labels(places: Sequence[float], apart: float) -> list[float]:
     for step, index in enumerate(order):
         moved[index] = firsts[step] + step * apart
     return moved
+
+
+def put(figure: Canvas, left: float, top: float, words: str, *, size: float, colour: str) -> None:
+    """Writes words on a figure; left and top are their left end and their middle, in points."""
+    with matplotlib.rc_context(_SETTINGS):
+        height = figure.get_figheight() * 72
+        figure.text(left / WIDTH, 1 - top / height, words, fontsize=size, color=colour, va="center")

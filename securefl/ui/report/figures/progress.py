@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from securefl.errors import RunFolderError
 from securefl.federation.record import RoundRecord
@@ -15,19 +14,20 @@ from securefl.ui.report.figures.drawing import (
     SMALL,
     Panel,
     canvas,
-    end_labels,
     lines_of,
     panel,
     shown,
     svg_of,
-    write,
 )
+from securefl.ui.report.figures.names import CHARACTERS, ROOM, Name, write_names
 from securefl.ui.report.figures.settings import (
     Setting,
     by_records,
+    in_steps,
     label_parts,
     number_or_none,
     quality_of,
+    ranked,
     seeds_in_words,
 )
 from securefl.ui.report.table import Table
@@ -38,18 +38,7 @@ MOST_ROUNDS = 60
 MOST_PANELS = 4
 METRICS = ("accuracy", "auc", "rmse")
 HEIGHT = 190  # of a panel, in points
-LABELS = 116  # room to the right for the names of lines, in points
-LABEL_LINE = 12.5
-LABEL_CHARACTERS = 19
 LARGEST_CLASS = "largest class"
-
-
-class Name(NamedTuple):
-    """The name of a line: where it would best be written, in which words and colour."""
-
-    place: float
-    words: str
-    colour: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,7 @@ def progress(settings: Sequence[Setting]) -> Figure | None:
     step = HEIGHT + 62
     figure = canvas(step * len(panels))
     for index, (words, metric, curves) in enumerate(panels):
-        axes = panel(figure, top=step * index + 22, height=HEIGHT, right=LABELS)
+        axes = panel(figure, top=step * index + 22, height=HEIGHT, right=ROOM)
         title = title_of(metric) + (f", {shown(words, 50)}" if several else "")
         _draw(axes, metric, title, curves)
     used = list({curve.setting.label: curve.setting for curve in drawn}.values())
@@ -106,23 +95,10 @@ def _curves(group: Sequence[Setting]) -> Iterator[tuple[str, list[Curve]]]:
 
 
 def _chosen(group: Sequence[Setting]) -> list[Setting]:
-    """Returns settings from the best to the worst, in even steps where there are too many."""
+    """Returns the settings to draw; in colour are all of them, or best, middle and worst."""
     if len(group) <= MOST_IN_COLOUR:
         return list(group)
-    metric = quality_of(group)
-    ranked = sorted(group, key=lambda setting: _place(setting, metric))
-    if len(ranked) <= MOST_LINES:
-        return ranked
-    last = len(ranked) - 1
-    return [ranked[round(last * step / (MOST_LINES - 1))] for step in range(MOST_LINES)]
-
-
-def _place(setting: Setting, metric: str) -> tuple[bool, float]:
-    """Sorts settings from the best to the worst; those that were not measured come last."""
-    mean = setting.mean(metric)
-    if mean is None:
-        return True, 0.0
-    return False, mean.mean if metric == "rmse" else -mean.mean
+    return in_steps(ranked(group), MOST_LINES)
 
 
 def _records(setting: Setting) -> list[list[RoundRecord]]:
@@ -138,19 +114,9 @@ def _curve(setting: Setting, records: Sequence[Sequence[RoundRecord]], metric: s
         values = {one.round + 1: number_or_none(getattr(one, metric, None)) for one in rounds}
         seeds.append({round: value for round, value in values.items() if value is not None})
     common = sorted(set.intersection(*map(set, seeds))) if seeds else []
-    return Curve(
-        setting,
-        thinned(common),
-        [mean_and_error([seed[round] for seed in seeds]) for round in thinned(common)],
-    )
-
-
-def thinned(rounds: Sequence[int]) -> list[int]:
-    """Returns at most `MOST_ROUNDS` rounds in even steps, the first and the last among them."""
-    if len(rounds) <= MOST_ROUNDS:
-        return list(rounds)
-    last = len(rounds) - 1
-    return [rounds[round(last * step / (MOST_ROUNDS - 1))] for step in range(MOST_ROUNDS)]
+    rounds_drawn = in_steps(common, MOST_ROUNDS)
+    means = [mean_and_error([seed[round] for seed in seeds]) for round in rounds_drawn]
+    return Curve(setting, rounds_drawn, means)
 
 
 def _draw(axes: Panel, metric: str, title: str, curves: Sequence[Curve]) -> None:
@@ -172,7 +138,7 @@ def _draw(axes: Panel, metric: str, title: str, curves: Sequence[Curve]) -> None
     axes.set_xlabel("round", fontsize=SMALL)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
     axes.set_title(title, loc="left", fontsize=SMALL, color=INK)
-    _write_names(axes, names)
+    write_names(axes, names, HEIGHT)
 
 
 def _draw_band(axes: Panel, curve: Curve, colour: str) -> None:
@@ -204,22 +170,10 @@ def _colours(curves: Sequence[Curve]) -> list[str]:
 def _names(curves: Sequence[Curve], colours: Sequence[str]) -> list[Name]:
     parts = label_parts([curve.setting for curve in curves])
     return [
-        Name(curve.values[-1].mean, lines_of(parts[curve.setting.label], LABEL_CHARACTERS), colour)
+        Name(curve.values[-1].mean, lines_of(parts[curve.setting.label], CHARACTERS), colour)
         for curve, colour in zip(curves, colours, strict=True)
         if colour != LINE
     ]
-
-
-def _write_names(axes: Panel, names: Sequence[Name]) -> None:
-    """Writes names to the right of a panel, none over another."""
-    low, high = axes.get_ylim()
-    rows = max(name.words.count("\n") + 1 for name in names)
-    apart = (high - low) / HEIGHT * (LABEL_LINE * rows + 2)
-    places = end_labels([name.place for name in names], apart)
-    right = axes.get_xlim()[1]
-    for name, place in zip(names, places, strict=True):
-        write(axes, right, place, name.words, colour=name.colour, va="center", linespacing=1.1)
-    axes.set_ylim(low, high)
 
 
 def _caption(drawn: Sequence[Setting], settings: Sequence[Setting]) -> str:

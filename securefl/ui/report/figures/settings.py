@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from securefl.errors import RunFolderError
 from securefl.runs.cell import Cell
@@ -11,6 +11,8 @@ from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.table import MeanAndError, mean_and_error
+
+T = TypeVar("T")
 
 
 class Run(NamedTuple):
@@ -133,17 +135,19 @@ def by_records(settings: Iterable[Setting]) -> dict[str, list[Setting]]:
     return groups
 
 
-def seeds_in_words(settings: Sequence[Setting], mark: str) -> str:
+def seeds_in_words(settings: Sequence[Setting], mark: str = "") -> str:
     """Says over how many seeds means are taken, and what shows their error.
 
     Args:
         settings: that are drawn.
-        mark: of the error in the drawing, such as "The band".
+        mark: of the error in the drawing, such as "A band"; "" where only the table has it.
     """
     counts = sorted({len(setting.runs) for setting in settings})
     if counts == [1]:
         return "There is one seed, so that no error can be shown."
     seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    if not mark:
+        return f"Means are over {seeds} seeds; the data have their standard errors."
     return f"Means are over {seeds} seeds. {mark} is one standard error to either side."
 
 
@@ -163,3 +167,31 @@ def quality_of(settings: Sequence[Setting]) -> str:
     """Returns the metric that ranks settings: accuracy, or rmse where targets are real numbers."""
     is_real = any("rmse" in metrics for setting in settings for metrics in setting.ended)
     return "rmse" if is_real else "accuracy"
+
+
+def some_of(settings: Sequence[Setting], most: int) -> list[Setting]:
+    """Returns at most so many settings: all as they are, or even steps from best to worst."""
+    if len(settings) <= most:
+        return list(settings)
+    return in_steps(ranked(settings), most)
+
+
+def ranked(settings: Sequence[Setting]) -> list[Setting]:
+    """Returns settings from the best to the worst; those that were not measured come last."""
+    metric = quality_of(settings)
+
+    def place(setting: Setting) -> tuple[bool, float]:
+        mean = setting.mean(metric)
+        if mean is None:
+            return True, 0.0
+        return False, mean.mean if metric == "rmse" else -mean.mean
+
+    return sorted(settings, key=place)
+
+
+def in_steps(values: Sequence[T], most: int) -> list[T]:
+    """Returns at most so many of some values in even steps, the first and the last among them."""
+    if len(values) <= most:
+        return list(values)
+    last = len(values) - 1
+    return [values[round(last * step / (most - 1))] for step in range(most)]

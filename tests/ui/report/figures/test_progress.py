@@ -8,8 +8,8 @@ from securefl.runs.cell import CellState
 from securefl.runs.folder import RunFolder
 from securefl.ui.report.figure import Figure
 from securefl.ui.report.figures import figures_of
-from securefl.ui.report.figures.progress import MOST_LINES, MOST_ROUNDS, progress, thinned
-from securefl.ui.report.figures.settings import settings_in
+from securefl.ui.report.figures.progress import MOST_LINES, progress
+from securefl.ui.report.figures.settings import in_steps, settings_in
 from tests.ui.report.figures.folders import SGD, Made, folder_of, metrics_of
 
 
@@ -119,9 +119,9 @@ def test_sites_that_are_judged_on_their_own_records_have_a_panel_of_their_own(
 
 
 def test_long_runs_are_thinned_and_keep_their_ends() -> None:
-    assert thinned([1, 2, 3]) == [1, 2, 3]
-    some = thinned(list(range(1, 1001)))
-    assert len(some) == MOST_ROUNDS
+    assert in_steps([1, 2, 3], 60) == [1, 2, 3]
+    some = in_steps(list(range(1, 1001)), 60)
+    assert len(some) == 60
     assert (some[0], some[-1]) == (1, 1000)
     assert some == sorted(set(some))
 
