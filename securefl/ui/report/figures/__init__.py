@@ -10,6 +10,8 @@ from securefl.runs.folder import RunFolder
 from securefl.ui.report.figure import Figure
 
 if TYPE_CHECKING:
+    from securefl.audit.findings import Findings
+    from securefl.privacy.accounting.profile import Profile
     from securefl.ui.report.figures.settings import Setting
 
 Draw = Callable[[Sequence["Setting"]], Figure | None]
@@ -33,16 +35,32 @@ def figures_of(folder: RunFolder) -> list[Figure]:
     return [figure._replace(caption=figure.caption + remark) for figure in figures]
 
 
+def figures_of_audit(findings: "Findings", profile: "Profile | None" = None) -> list[Figure]:
+    """Returns the figures of an audit.
+
+    Args:
+        findings: as an audit made them, or as they were read from a file.
+        profile: of the claim, where the findings do not carry it. Without one, the bound is drawn
+            at the rates that the findings kept.
+    """
+    from securefl.ui.report.figures.roc import roc
+
+    figure = roc(findings, profile)
+    return [] if figure is None else [figure]
+
+
 def _figures(settings: Sequence["Setting"]) -> Iterator[Figure]:
     from securefl.ui.report.figures.cost import cost
     from securefl.ui.report.figures.grid import grid
     from securefl.ui.report.figures.lane import lanes
+    from securefl.ui.report.figures.ledger import ledger
     from securefl.ui.report.figures.progress import progress
+    from securefl.ui.report.figures.records import records
     from securefl.ui.report.figures.sites import sites
     from securefl.ui.report.figures.tradeoff import tradeoff
 
     yield from lanes(settings)
-    draws: tuple[Draw, ...] = (progress, tradeoff, grid, sites, cost)
+    draws: tuple[Draw, ...] = (progress, tradeoff, grid, sites, records, ledger, cost)
     for draw in draws:
         figure = draw(settings)
         if figure is not None:

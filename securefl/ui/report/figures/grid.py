@@ -17,6 +17,7 @@ from securefl.ui.report.figures.drawing import (
     canvas,
     lines_of,
     panel,
+    put,
     shown,
     svg_of,
     write,
@@ -28,13 +29,13 @@ NAME = "grid"
 METRIC = "accuracy"
 MEAN = "mean"  # the rule without a defense, which the others are compared with
 CLEAN = "no attack"
-COST = "cost"
+COST = "clean cost"
 MOST_PANELS = 3
 MOST_RULES, MOST_ATTACKS = 14, 8
 FIELD = 26  # height of a row, in points
 LABELS = 84  # room for the names of rules
 GAP = 0.25  # of a column, around those without an attack
-HEAD_HEIGHT = 52
+TITLE, TITLE_LINE = 14, 12  # of columns, in points
 HEAD = ("configuration", "rule", "attack", METRIC, "standard error", "seeds", "settings")
 # Not the page's ink and paper: a field has its own colour, which no theme changes.
 DARK, LIGHT = "#101418", "#fdfdfd"
@@ -83,12 +84,16 @@ def grid(settings: Sequence[Setting]) -> Figure | None:
     maps = [one for group in groups.values() if (one := _map(group)) is not None][:MOST_PANELS]
     if not maps:
         return None
-    heights = [HEAD_HEIGHT + FIELD * len(one.rules) + 18 for one in maps]
+    several = len(maps) > 1
+    heads = [_head(one) + (16 if several else 0) for one in maps]
+    heights = [head + FIELD * len(one.rules) + 10 for head, one in zip(heads, maps, strict=True)]
     figure = canvas(sum(heights))
     for index, one in enumerate(maps):
-        top = sum(heights[:index]) + HEAD_HEIGHT
+        top = sum(heights[:index]) + heads[index]
         axes = panel(figure, top=top, height=FIELD * len(one.rules), left=LABELS, right=4)
-        _draw(axes, one, several=len(maps) > 1)
+        _draw(axes, one)
+        if several:
+            put(figure, 8, top - heads[index] + 10, shown(one.words, 60), size=SMALL, colour=INK)
     alt = _alt(maps[0])
     return Figure(
         name=NAME,
@@ -147,43 +152,36 @@ def _worst(settings: Sequence[Setting]) -> Field:
     return Field(value, seeds, len(settings))
 
 
-def _draw(axes: Panel, one: Map, *, several: bool) -> None:
-    columns = [CLEAN, COST, *one.attacks]
-    axes.set_xlim(0, len(columns) + GAP)
+def _titles(one: Map) -> list[str]:
+    """Returns the titles of the columns, wrapped to their width."""
+    titles = [CLEAN, COST, *(attack.replace("_", " ") for attack in one.attacks)]
+    width = (WIDTH - LABELS - 4) / (len(titles) + GAP)
+    return [lines_of(title, max(5, int(width / 6)), 3) for title in titles]
+
+
+def _head(one: Map) -> float:
+    """Returns the height of the titles, in points."""
+    return TITLE + TITLE_LINE * (1 + max(title.count("\n") for title in _titles(one)))
+
+
+def _draw(axes: Panel, one: Map) -> None:
+    titles = _titles(one)
+    axes.set_xlim(0, len(titles) + GAP)
     axes.set_ylim(-len(one.rules), 0)
     axes.spines[:].set_visible(False)
     axes.set_xticks([])
     axes.set_yticks([])
-    width = (WIDTH - LABELS - 4) / (len(columns) + GAP)
-    for column, title in enumerate(columns):
+    for column, title in enumerate(titles):
         middle = column + 0.5 + (GAP if column > 1 else 0)
-        words = lines_of(title.replace("_", " "), max(5, int(width / 6)), 3)
-        write(axes, middle, 0.12, words, ha="center", va="bottom", linespacing=1.05)
+        write(axes, middle, 0.12, title, ha="center", va="bottom", linespacing=1.05)
     for row, rule in enumerate(one.rules):
         words = lines_of(rule.replace("_", " "), 14)
         write(axes, -0.08, -row - 0.5, words, ha="right", va="center", linespacing=1.0)
         _field(axes, 0, row, one.fields.get((rule, CLEAN)))
-        cost = one.cost(rule)
-        text = (
-            ""
-            if cost is None
-            else ("0" if rule == MEAN else f"{-cost:+.3f}".replace("-", "\u2212"))
-        )
-        write(axes, 1.5, -row - 0.5, text, ha="center", va="center")
+        write(axes, 1.5, -row - 0.5, _cost_in_words(one, rule), ha="center", va="center")
         for column, attack in enumerate(one.attacks, start=2):
             _field(axes, column + GAP, row, one.fields.get((rule, attack)))
     axes.axvline(2 + GAP / 2, color=LINE, lw=1)
-    if several:
-        axes.annotate(
-            shown(one.words, 60),
-            (-LABELS + 6, HEAD_HEIGHT - 12),
-            xycoords=("axes points", "axes points"),
-            xytext=(-LABELS + 6, FIELD * len(one.rules) + HEAD_HEIGHT - 12),
-            fontsize=SMALL,
-            color=INK,
-            parse_math=False,
-            annotation_clip=False,
-        )
 
 
 def _cost_in_words(one: Map, rule: str) -> str:
