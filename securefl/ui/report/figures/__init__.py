@@ -35,17 +35,20 @@ def figures_of(folder: RunFolder) -> list[Figure]:
     return [figure._replace(caption=figure.caption + remark) for figure in figures]
 
 
-def figures_of_audit(findings: "Findings", profile: "Profile | None" = None) -> list[Figure]:
+def figures_of_audit(
+    findings: "Findings", profile: "Profile | None" = None, *, name: str = "roc"
+) -> list[Figure]:
     """Returns the figures of an audit.
 
     Args:
         findings: as an audit made them, or as they were read from a file.
         profile: of the claim, where the findings do not carry it. Without one, the bound is drawn
             at the rates that the findings kept.
+        name: of the first figure; a page of several audits gives each another one.
     """
     from securefl.ui.report.figures.roc import roc
 
-    figure = roc(findings, profile)
+    figure = roc(findings, profile, name=name)
     return [] if figure is None else [figure]
 
 

@@ -58,4 +58,5 @@ def label_rows(axes: Panel, labels: Sequence[str]) -> None:
 
 def value_at(axes: Panel, x: float, row: int, words: str) -> None:
     """Writes a number behind the bar of a row."""
-    write(axes, x, -row - 0.14, f" {words}", va="center_baseline")
+    # A plain space at the start of a text would not be drawn.
+    write(axes, x, -row - 0.14, f"\u00a0{words}", va="center_baseline")

@@ -31,7 +31,7 @@ ACCENT, WARN, BAD = "#1f5fae", "#8a5a00", "#b3261e"
 # After Okabe and Ito, darker where text of this colour would be hard to read on white.
 SERIES = (
     *("#0072b2", "#c04a00", "#007a5a", "#a8457f"),
-    *("#1786b8", "#8f6a00", "#5b4ba8", "#6b6b6b"),
+    *("#5b4ba8", "#8f6a00", "#1786b8", "#6b6b6b"),
 )
 _ROLES: Mapping[str, str] = {
     INK: "currentColor",

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:  # these load torch
     from securefl.audit.findings import Findings
     from securefl.audit.lines import Line
 
-NAME = "roc"
 HEIGHT = 236
 LOWEST_RATE = 1e-4  # where both axes begin
 MOST_LINES = len(SERIES)
 MOST_STEPS = 120  # of a curve
 BOUND_POINTS = 60
 TICKS = {1e-4: "0.01 %", 1e-3: "0.1 %", 1e-2: "1 %", 1e-1: "10 %", 1.0: "100 %"}
-APART = 0.035  # of a power of ten: intervals of several attacks at one rate
+PAD = 0.15  # around both axes, in powers of ten
+APART = 0.1  # of a power of ten: intervals of several attacks at one rate
 HEAD = ("attack", "false positive rate", "true positive rate", "lower", "upper", "claim allows")
 ALLOWED, CHANCE = "the claim allows", "chance"
 
@@ -50,13 +50,16 @@ class Measured:
     shift: float
 
 
-def roc(findings: "Findings", profile: Profile | None = None) -> Figure | None:
+def roc(
+    findings: "Findings", profile: Profile | None = None, *, name: str = "roc"
+) -> Figure | None:
     """Returns the ROC of an audit; None where no attack on membership was measured.
 
     Args:
         findings: of the audit. Its curves are drawn where they are at hand; findings from the disk
             have their points alone.
         profile: of the claim, where the findings do not carry it.
+        name: of the figure, unique on its page.
     """
     lines = [
         line
@@ -76,11 +79,11 @@ def roc(findings: "Findings", profile: Profile | None = None) -> Figure | None:
     _draw(axes, measured, profile)
     alt = _alt(lines)
     return Figure(
-        name=NAME,
+        name=name,
         title="Membership attacks",
         caption=_caption(lines, profile),
         alt=alt,
-        svg=svg_of(figure, name=NAME, alt=alt),
+        svg=svg_of(figure, name=name, alt=alt),
         table=_table(lines),
     )
 
@@ -94,13 +97,14 @@ def _strength(line: "Line") -> tuple[float, float]:
 def _draw(axes: Panel, measured: Sequence[Measured], profile: Profile | None) -> None:
     # The logarithms are drawn, so that places on the axes are plain numbers.
     lowest = math.log10(LOWEST_RATE)
-    axes.set_xlim(lowest, 0)
-    axes.set_ylim(lowest, 0)
+    axes.set_xlim(lowest, PAD)
+    axes.set_ylim(lowest - PAD, PAD)
     axes.plot([lowest, 0], [lowest, 0], color=INK, lw=0.9, linestyle=(0, (1, 3)))
     names = []
     for one in measured:
-        end = _draw_curve(axes, one) if one.line.curve is not None else _draw_points(axes, one)
-        names.append(Name(end, lines_of(one.line.attack, CHARACTERS), one.colour))
+        curve = one.line.curve
+        end = _draw_points(axes, one) if curve is None else _draw_curve(axes, curve, one.colour)
+        names.append(Name(max(end, lowest), lines_of(one.line.attack, CHARACTERS), one.colour))
     names += _draw_bound(axes, [one.line for one in measured], profile)
     places = [math.log10(rate) for rate in TICKS]
     axes.set_xticks(places, TICKS.values())
@@ -112,18 +116,17 @@ def _draw(axes: Panel, measured: Sequence[Measured], profile: Profile | None) ->
     write_names(axes, names, HEIGHT)
 
 
-def _draw_curve(axes: Panel, one: Measured) -> float:
-    """Draws the steps of a curve; returns where it meets the lowest rate that it reaches."""
-    assert one.line.curve is not None
-    false = np.asarray(one.line.curve.false_positive, dtype=np.float64)
-    true = np.asarray(one.line.curve.true_positive, dtype=np.float64)
+def _draw_curve(axes: Panel, curve: Any, colour: str) -> float:
+    """Draws the steps of a curve; returns where it begins."""
+    false = np.asarray(curve.false_positive, dtype=np.float64)
+    true = np.asarray(curve.true_positive, dtype=np.float64)
     inside = (false >= LOWEST_RATE) & (true > 0)
     false, true = false[inside], true[inside]
     if len(false) > MOST_STEPS:
         kept = np.unique(np.round(np.linspace(0, len(false) - 1, MOST_STEPS)).astype(int))
         false, true = false[kept], true[kept]
     if len(false):
-        axes.step(_log(false), _log(true), where="post", color=one.colour, lw=1.4)
+        axes.step(_log(false), _log(true), where="post", color=colour, lw=1.4)
     return float(_log(true[:1])[0]) if len(true) else math.log10(LOWEST_RATE)
 
 
@@ -169,11 +172,13 @@ def _log(values: "np.typing.NDArray[np.float64]") -> "np.typing.NDArray[np.float
 
 def _caption(lines: Sequence["Line"], profile: Profile | None) -> str:
     words = [
-        "Of the records that were no members, so many were taken for members (across); of the"
-        " members, so many were found (upwards). Both axes count in powers of ten."
+        "Across: non-members that an attack takes for members. Upwards: members that it finds."
+        " Both axes go in powers of ten."
     ]
     if any(line.curve is None for line in lines):
-        words.append("A dot is one rate, its line the 95 % interval.")
+        words.append(
+            "Each dot is one rate with its 95 % interval; dots of one rate lie side by side."
+        )
     if profile is not None or any(True for _ in _allowed(lines)):
         words.append("Above the red no attack can be, if the claim is true.")
     else:

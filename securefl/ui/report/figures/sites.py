@@ -105,7 +105,7 @@ def _of_one(row: Row, metric: str, alt: str) -> str:
     for place, name in enumerate(names):
         value = row.sites[name]
         _dot(axes, value, -place - 0.14, SERIES[0])
-        value_at(axes, value.mean + (value.error or 0), place, f" {value.mean:.3f}")
+        value_at(axes, value.mean + (value.error or 0), place, f"\u00a0{value.mean:.3f}")
     if row.whole is not None:
         axes.axvline(row.whole.mean, color=INK, lw=0.9, linestyle=(0, (1, 3)))
     label_rows(axes, names)

@@ -34,6 +34,7 @@ HEIGHT = 190
 MOST_PANELS = 4
 MOST_SERIES = len(SERIES)
 MOST_TICKS = 6
+LEAST_SPREAD = 1.2  # of epsilons: rounding makes those of one budget differ a little
 HEAD = (
     *("setting", "series", "unit", "place", "epsilon", "metric", "mean", "standard error"),
     "seeds",
@@ -73,7 +74,7 @@ def tradeoff(settings: Sequence[Setting]) -> Figure | None:
         group
         for words, judged in by_records(honest).items()
         for group in _groups(words, judged)
-        if len({point.epsilon for point in group.points}) > 1
+        if _spread(group) > LEAST_SPREAD
     ][:MOST_PANELS]
     if not groups:
         return None
@@ -91,6 +92,12 @@ def tradeoff(settings: Sequence[Setting]) -> Figure | None:
         svg=svg_of(figure, name=NAME, alt=alt),
         table=_table(groups),
     )
+
+
+def _spread(group: Group) -> float:
+    """Returns the largest epsilon over the smallest."""
+    epsilons = [point.epsilon for point in group.points if point.epsilon]
+    return max(epsilons) / min(epsilons) if epsilons else 1.0
 
 
 def _groups(words: str, judged: Sequence[Setting]) -> list[Group]:
