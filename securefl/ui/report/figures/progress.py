@@ -37,6 +37,7 @@ MOST_IN_COLOUR = 6
 MOST_ROUNDS = 60
 MOST_PANELS = 4
 METRICS = ("accuracy", "auc", "rmse")
+LEAST_RANGE = 0.1  # of an axis of shares
 HEIGHT = 190  # of a panel, in points
 LARGEST_CLASS = "largest class"
 
@@ -133,12 +134,22 @@ def _draw(axes: Panel, metric: str, title: str, curves: Sequence[Curve]) -> None
         axes.axhline(majority, color=INK, lw=0.9, linestyle=(0, (1, 3)))
         names.append(Name(majority, LARGEST_CLASS, INK))
     axes.margins(x=0.02)
+    if metric != "rmse":
+        _widen(axes)
     axes.grid(axis="y", color=LINE, lw=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel("round", fontsize=SMALL)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
     axes.set_title(title, loc="left", fontsize=SMALL, color=INK)
     write_names(axes, names, HEIGHT)
+
+
+def _widen(axes: Panel) -> None:
+    """Gives an axis of shares a least range, so that chance does not look like a change."""
+    low, high = axes.get_ylim()
+    if high - low < LEAST_RANGE:
+        top = min((low + high + LEAST_RANGE) / 2, max(high, 1.0))
+        axes.set_ylim(top - LEAST_RANGE, top)
 
 
 def _draw_band(axes: Panel, curve: Curve, colour: str) -> None:

@@ -1,5 +1,6 @@
 """Quality after each round: the numbers are those of rounds.jsonl."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,32 @@ def test_long_runs_are_thinned_and_keep_their_ends() -> None:
     assert len(some) == 60
     assert (some[0], some[-1]) == (1, 1000)
     assert some == sorted(set(some))
+
+
+def test_small_changes_of_a_share_do_not_fill_the_panel(tmp_path: Path) -> None:
+    def ticks(name: str, ends: tuple[float, float]) -> list[float]:
+        made = [Made("a", metrics=metrics_of(0.8, majority=None), accuracies=ends)]
+        svg = drawn(folder_of(tmp_path / name, made)).svg
+        return [float(words) for words in re.findall(r">(0\.\d+|1\.0+)</text>", svg)]
+
+    small = ticks("small", (0.800, 0.801))
+    assert max(small) - min(small) > 0.07
+    # An axis of shares ends at 1 all the same.
+    assert max(ticks("perfect", (0.999, 1.0))) <= 1.0
+
+
+def test_an_auc_that_rounds_recorded_has_a_panel_of_its_own(tmp_path: Path) -> None:
+    folder = folder_of(
+        tmp_path / "run", [Made("a", metrics=metrics_of(0.8), accuracies=(0.5, 0.8))]
+    )
+    file = next(folder.path.glob("cells/*/rounds.jsonl"))
+    file.write_text(file.read_text().replace('"seconds"', '"auc":0.875,"seconds"'))
+    figure = drawn(folder)
+    assert [row[1:4] for row in figure.table.rows if row[1] == "auc"] == [
+        ("auc", 1, 0.875),
+        ("auc", 2, 0.875),
+    ]
+    assert ">AUC</text>" in figure.svg
 
 
 def test_a_name_that_looks_like_markup_stays_text(tmp_path: Path) -> None:
