@@ -203,10 +203,14 @@ def _json_line(value: object) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":")) + "\n"
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path, *, most: int | None = None) -> list[dict[str, Any]]:
     """Returns the objects of a JSON-lines file; empty where there is no file.
 
     A last line without its newline is left out: a crash cut it short.
+
+    Args:
+        path: of the file.
+        most: lines to return, the first ones; all by default.
 
     Raises:
         RunFolderError: the file cannot be read, or a line holds something else.
@@ -216,7 +220,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
-        values = [json.loads(line) for line in whole.splitlines()]
+        values = [json.loads(line) for line in whole.splitlines()[:most]]
     except OSError as reason:
         raise RunFolderError(f"cannot read {path}: {reason.strerror}") from None
     except ValueError:

@@ -172,6 +172,7 @@ class RoundLog:
             push=self.push,
             distrusted=self.distrusted,
             rmse=None if quality is None else quality.rmse,
+            auc=None if quality is None else quality.auc,
             evaluated=quality is not None,
             worst=None if quality is None else quality.worst,
             consensus=None if quality is None else quality.consensus,

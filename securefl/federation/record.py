@@ -52,6 +52,7 @@ class RoundRecord:
         paired: clients of which one lied in this round.
         groups: the clients behind each row that was opened, where rows are the means of groups;
             empty elsewhere.
+        auc: of the model after the round, where it was measured; else None.
         rank: of the matrix of all groups so far, see `group_rank`. Once it is the number of
             clients, the means of groups give every client's mean update. None without groups.
     """
@@ -81,19 +82,20 @@ class RoundRecord:
     paired: tuple[tuple[int, int], ...] = ()
     groups: tuple[tuple[int, ...], ...] = ()
     rank: int | None = None
+    auc: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.evaluated and (self.accuracy, self.rmse) != (None, None):
+        if not self.evaluated and (self.accuracy, self.rmse, self.auc) != (None,) * 3:
             raise ValueError("a round's record has a quality, and says that nobody evaluated it")
 
     def to_json(self) -> dict[str, Any]:
         """Returns the line of rounds.jsonl.
 
-        It has evaluated only where the model was not evaluated, and rmse, worst, consensus, clock,
-        left_out, named, paired, groups and rank only where there are some.
+        It has evaluated only where the model was not evaluated, and rmse, auc, worst, consensus,
+        clock, left_out, named, paired, groups and rank only where there are some.
         """
         line = asdict(self)
-        for key in ("rmse", "worst", "consensus", "clock", "rank"):
+        for key in ("rmse", "worst", "consensus", "clock", "rank", "auc"):
             if line[key] is None:
                 del line[key]
         for key in ("left_out", "named", "paired", "groups"):
@@ -139,6 +141,7 @@ class RoundRecord:
                 paired=_pairs(line.get("paired", [])),
                 groups=_groups(line.get("groups", [])),
                 rank=None if line.get("rank") is None else _integer(line["rank"]),
+                auc=_measured(line.get("auc")),
             )
         except KeyError as key:
             raise ValueError(f"a round's record has no {key}") from None

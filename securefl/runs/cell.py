@@ -179,6 +179,10 @@ class Cell:
         """Returns the records as they lie on the disk, for checks that look at damaged folders."""
         return read_lines(self._rounds)
 
+    def transcript_lines(self, *, most: int | None = None) -> Sequence[Mapping[str, Any]]:
+        """Returns the transcript's first lines as they lie on the disk. Raises RunFolderError."""
+        return read_lines(self._transcript.path, most=most)
+
     def open(self) -> str:
         """Makes the folder if need be, and returns the run's name, new or as it was."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from torch import Size
 
@@ -259,17 +260,10 @@ class _Session:
         heads = {client: ledger.head for client, ledger in self.assembled.ledgers.items()}
         quality = federation.quality_after(state.round, state)
         cohort = federation.invite(state.round)
-        figures = (
-            {}
-            if quality is None
-            else {
-                "accuracy": quality.accuracy,
-                "rmse": quality.rmse,
-                "worst": quality.worst,
-                "consensus": quality.consensus,
-                "evaluated": True,
-            }
-        )
+        figures: dict[str, Any] = {}
+        if quality is not None:
+            names = ("accuracy", "rmse", "auc", "worst", "consensus")
+            figures = {name: getattr(quality, name) for name in names} | {"evaluated": True}
         clock = federation.end_of(state.round)
         return interrupted(state.round, cohort, ledger_heads=heads, clock=clock, **figures)
 

@@ -81,7 +81,7 @@ def cells(row: Row, metrics: Sequence[str]) -> list[str]:
         *(_quality(metric, row.runs) for metric in metrics),
         epsilon + _seeded(row.runs),
         _claim([run["delta"] for run in row.runs], "{:g}"),
-        _size(bytes_both_ways),
+        size_in_words(bytes_both_ways),
         f"{seconds:.1f}",
     ]
 
@@ -178,5 +178,6 @@ def _seeded(runs: Sequence[RunMetrics]) -> str:
     return " (seeded)" if any(run.get("noise") == "seeded" for run in runs) else ""
 
 
-def _size(count: float) -> str:
+def size_in_words(count: float) -> str:
+    """Returns a number of bytes with its unit."""
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

@@ -1,4 +1,4 @@
-"""Figures: the only file that draws with matplotlib.
+"""Figures as files; those inside a page are drawn in `ui.report.figures`.
 
 A figure of reconstructed images holds training records, so that it is drawn only where it was
 asked for.

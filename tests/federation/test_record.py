@@ -26,7 +26,7 @@ RECORD = RoundRecord(
     distrusted=(0,),
 )
 # Keys that a folder of an earlier version, or of another kind of run, does not have.
-OPTIONAL = {"push", "distrusted", "rmse", "evaluated", "worst", "consensus", "clock"}
+OPTIONAL = {"push", "distrusted", "rmse", "evaluated", "worst", "consensus", "clock", "auc"}
 OF_CHOICE = {"left_out", "named", "paired"}
 OPTIONAL |= OF_CHOICE | {"groups", "rank"}
 
@@ -73,7 +73,7 @@ def test_whether_a_round_was_evaluated_is_yes_or_no(wrong: object) -> None:
         RoundRecord.from_json(line(evaluated=wrong))
 
 
-@pytest.mark.parametrize("quality", ["accuracy", "rmse"])
+@pytest.mark.parametrize("quality", ["accuracy", "rmse", "auc"])
 def test_a_round_that_nobody_evaluated_has_no_quality(quality: str) -> None:
     skipped = {"accuracy": None, "rmse": None, "evaluated": False}
     with pytest.raises(ValueError, match="says that nobody evaluated it"):
@@ -106,7 +106,7 @@ def test_a_wrong_client_is_refused(key: str, wrong: object) -> None:
 
 def test_only_a_regression_writes_an_rmse() -> None:
     assert "rmse" not in RECORD.to_json()
-    absent = dict.fromkeys(("rmse", "worst", "consensus", "clock", "rank"))
+    absent = dict.fromkeys(("rmse", "worst", "consensus", "clock", "rank", "auc"))
     empty: dict[str, Any] = {**dict.fromkeys(("left_out", "paired", "groups"), ()), "named": {}}
     assert {**RECORD.to_json(), **absent, **empty, "evaluated": True} == asdict(RECORD)
     regression = replace(RECORD, accuracy=None, rmse=2.5)
@@ -115,6 +115,14 @@ def test_only_a_regression_writes_an_rmse() -> None:
     assert RoundRecord.from_json(written) == regression
     with pytest.raises(ValueError, match="'much' for a number"):
         RoundRecord.from_json(line(rmse="much"))
+
+
+def test_a_round_keeps_the_auc_of_its_model_where_it_was_measured() -> None:
+    assert "auc" not in RECORD.to_json()
+    measured = replace(RECORD, auc=0.75)
+    written = json.loads(json.dumps(measured.to_json()))
+    assert written["auc"] == 0.75
+    assert RoundRecord.from_json(written) == measured
 
 
 def test_a_round_of_several_models_on_a_clock_comes_back() -> None:

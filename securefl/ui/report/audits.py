@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 PATTERN = "audit-*.json"
 
 
-class Figure(NamedTuple):
-    """A figure of the page: its caption, and the picture as a data URI."""
+class Picture(NamedTuple):
+    """A picture of the page: its caption, and its source as a data URI."""
 
     text: str
     source: str
@@ -25,16 +25,16 @@ class AuditPart(NamedTuple):
     Attributes:
         findings: of the audit.
         document: made from them.
-        figures: curves and pictures.
+        pictures: reconstructed images, if they were asked for.
     """
 
     findings: "Findings"
     document: "Document"
-    figures: Sequence[Figure]
+    pictures: Sequence[Picture]
 
 
 def audits_in(path: Path) -> list[AuditPart]:
-    """Returns the audits of a folder, by name, each with its figures as data URIs.
+    """Returns the audits of a folder, by name, each with its pictures as data URIs.
 
     Raises:
         RunFolderError: a file is damaged.
@@ -46,26 +46,26 @@ def audits_in(path: Path) -> list[AuditPart]:
     from securefl.audit.findings import Findings
     from securefl.ui.report.document.make import document_of
     from securefl.ui.report.document.paths import shared
+    from securefl.ui.report.figures import figures_of_audit
 
     audits = [shared(Findings.read(file)) for file in files]
     return [
         AuditPart(
             findings=findings,
-            document=document_of(findings, audits),
-            figures=list(_figures(findings.curves, findings.pictures)),
+            # Ids in a drawing begin with its name, and a page may hold several audits.
+            document=document_of(
+                findings, audits, figures_of_audit(findings, name=f"roc-{number}")
+            ),
+            pictures=list(_pictures(findings.pictures)),
         )
-        for findings in audits
+        for number, findings in enumerate(audits, start=1)
     ]
 
 
-def _figures(curves: Path, pictures: Path) -> Iterator[Figure]:
-    """The curves, then reconstructed images where they were kept."""
-    captions = {
-        curves: "ROC of every attack",
-        pictures: "TRAINING RECORDS, and what attacks reconstructed of them",
-    }
-    for figure, text in captions.items():
-        if figure.is_file():
-            # Inside the page, so that the page can be sent on as one file.
-            coded = base64.b64encode(figure.read_bytes()).decode()
-            yield Figure(text, f"data:image/svg+xml;base64,{coded}")
+def _pictures(file: Path) -> Iterator[Picture]:
+    """Reconstructed images, where they were kept."""
+    if file.is_file():
+        # Inside the page, so that the page can be sent on as one file.
+        coded = base64.b64encode(file.read_bytes()).decode()
+        text = "TRAINING RECORDS, and what attacks reconstructed of them"
+        yield Picture(text, f"data:image/svg+xml;base64,{coded}")
