@@ -103,7 +103,7 @@ bench-heterogeneity: setup ## algorithms for unlike hospitals, each tuned (about
 bench-sketches: setup ## what sketches of updates show, and how well rules choose by them (about 5 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.sketches --write docs/results
 
-bench-selection: setup ## rules that choose under one masked sum, next to rows, among liars (about 50 minutes)
+bench-selection: setup ## rules that choose under one masked sum, next to rows, among liars (under an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.selection --write docs/results
 
 bench-topologies: setup ## peers under attack, sites in turn, regions, no lockstep, each tuned (about 25 minutes)
