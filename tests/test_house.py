@@ -14,6 +14,7 @@ BELOW = {
     "defenses": set[str](),
     "securefl": {"attacks", "defenses"},
     "benchmarks": {"securefl", "attacks", "defenses"},
+    "website": set(),
 }
 HALL = {"errors", "messages", "rng", "vector", "files", "_door"}
 ROOMS = [

@@ -1,0 +1,61 @@
+"""website/stage.py: links of the repository become links of the site."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.paths import ROOT
+from website.stage import BrokenLink, pages, rewritten, site_path_of, stage
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "expected"),
+    [
+        ("docs/index.md", "[a](scenario.md)", "[a](scenario.md)"),
+        ("docs/index.md", "[a](scenario.md#data)", "[a](scenario.md#data)"),
+        ("docs/index.md", "[a](#concepts)", "[a](#concepts)"),
+        ("docs/index.md", "[a](https://example.org/x.md)", "[a](https://example.org/x.md)"),
+        ("docs/index.md", "[a](../SECURITY.md)", "[a](security.md)"),
+        ("docs/results/index.md", "[a](../studies.md#x)", "[a](../studies.md#x)"),
+        ("docs/results/index.md", "[a](../../README.md)", "[a](../overview.md)"),
+        ("README.md", "![a](docs/figures/topologies.svg)", "![a](figures/topologies.svg)"),
+        ("README.md", "[a](docs/results/index.md)", "[a](results/index.md)"),
+        ("docs/data.md", "[a](../securefl/rng.py)", "[a](files/securefl/rng.py.md)"),
+        ("docs/data.md", "[a](../examples/deploy)", "[a](files/examples/deploy/index.md)"),
+        ("docs/data.md", "[a](../examples/local_dp.ipynb)", "[a](files/examples/local_dp.ipynb)"),
+        ("docs/index.md", "`[a](nowhere.md)`", "`[a](nowhere.md)`"),
+        ("docs/index.md", "```toml\n[a](nowhere.md)\n```", "```toml\n[a](nowhere.md)\n```"),
+    ],
+)
+def test_a_link_leads_to_the_same_place_on_the_site(page: str, link: str, expected: str) -> None:
+    assert rewritten(link, page, set()) == expected
+
+
+@pytest.mark.parametrize("link", ["[a](nowhere.md)", "[a](../../outside.md)"])
+def test_a_link_that_leads_nowhere_stops_the_build(link: str) -> None:
+    with pytest.raises(BrokenLink, match=r"docs/index\.md links to .*, which does not exist"):
+        rewritten(link, "docs/index.md", set())
+
+
+def test_a_linked_folder_brings_its_files_and_nothing_that_programs_left_behind() -> None:
+    files: set[str] = set()
+    rewritten("[a](../examples/heart)", "docs/data.md", files)
+    names = ("hospitals.toml", "make_visits.py", "visits.toml")
+    assert files == {"examples/heart", *(f"examples/heart/{name}" for name in names)}
+
+
+def test_every_page_and_every_linked_file_is_laid_out(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    stage(folder)
+    assert [name for name in pages().values() if not (folder / "docs" / name).exists()] == []
+    code = (folder / "docs/files/securefl/data/coins.py.md").read_text(encoding="utf-8")
+    assert (ROOT / "securefl/data/coins.py").read_text(encoding="utf-8") in code
+    assert "[site.toml" not in (folder / "docs/files/examples/deploy/index.md").read_text()
+    assert (folder / "zensical.toml").exists()
+    with pytest.raises(FileExistsError):
+        stage(folder)
+
+
+def test_no_two_files_have_the_same_place_on_the_site() -> None:
+    places = [site_path_of(path) for path in pages()]
+    assert len(set(places)) == len(places)
