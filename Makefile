@@ -59,6 +59,7 @@ test-slow: setup ## the long suites, and a smoke test under the second set of ve
 
 pages: setup ## the pages that are made from docstrings
 	$(BIN)/python -m securefl.scenario.page > docs/scenario.md
+	$(BIN)/python -m securefl.ui.page > docs/cli.md
 	$(BIN)/python -m defenses.page > docs/rules.md
 	$(BIN)/python -m securefl.privacy.lint.page > docs/mistakes.md
 

@@ -28,7 +28,7 @@ _AS_IT_IS = {".ipynb", ".svg", ".csv", ".png"}
 _LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".service": "ini"}
 # A fenced block, a code span, or a link. Only links are rewritten.
 _FENCE = r"^(?P<fence> *```).*?^(?P=fence) *$"
-_LINK = r"(?P<before>\]\()(?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?(?=\))"
+_LINK = r"(?:\[(?P<text>[^\[\]]+))?\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)"
 _PARTS = re.compile(rf"{_FENCE}|(?P<ticks>`+)[^`].*?(?P=ticks)|{_LINK}", re.S | re.M)
 
 
@@ -90,9 +90,25 @@ def rewritten(text: str, page: str, files: set[str]) -> str:
         if path not in TOP and not path.startswith("docs/"):
             files.update([path, *_inside(path)])
         link = posixpath.relpath(site_path_of(path), here or ".")
-        return f"{match['before']}{link}{match['anchor'] or ''}"
+        return f"{_text(match, path)}]({link}{match['anchor'] or ''})"
 
     return _PARTS.sub(replaced, text)
+
+
+def _text(match: re.Match[str], path: str) -> str:
+    """The text of a link, from its bracket on. Where it names the file, it becomes the title."""
+    text = match["text"]
+    if text is None:
+        return ""
+    if not path.endswith(".md") or posixpath.basename(text) != posixpath.basename(path):
+        return f"[{text}"
+    return "[" + title_of((ROOT / path).read_text(encoding="utf-8"))
+
+
+def title_of(text: str) -> str:
+    """Returns the first heading of a page."""
+    (title,) = re.findall(r"\A# (.+)$", text, re.M)[:1]
+    return str(title)
 
 
 def site_path_of(path: str) -> str:

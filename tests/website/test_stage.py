@@ -23,6 +23,19 @@ from website.stage import BrokenLink, pages, rewritten, site_path_of, stage
         ("docs/data.md", "[a](../securefl/rng.py)", "[a](files/securefl/rng.py.md)"),
         ("docs/data.md", "[a](../examples/deploy)", "[a](files/examples/deploy/index.md)"),
         ("docs/data.md", "[a](../examples/local_dp.ipynb)", "[a](files/examples/local_dp.ipynb)"),
+        ("docs/index.md", "[the `key`](runs.md)", "[the `key`](runs.md)"),
+        # A reader of the site has no files: a link that names one shows the title of its page.
+        (
+            "docs/index.md",
+            "[runs.md](runs.md#x)",
+            "[What a run promises, and what it writes](runs.md#x)",
+        ),
+        ("README.md", "[docs/studies.md](docs/studies.md)", "[Studies](studies.md)"),
+        (
+            "docs/index.md",
+            "[![a](figures/topologies.svg)](runs.md)",
+            "[![a](figures/topologies.svg)](runs.md)",
+        ),
         ("docs/index.md", "`[a](nowhere.md)`", "`[a](nowhere.md)`"),
         ("docs/index.md", "```toml\n[a](nowhere.md)\n```", "```toml\n[a](nowhere.md)\n```"),
     ],
