@@ -30,6 +30,8 @@ _LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".service": "in
 _FENCE = r"^(?P<fence> *```).*?^(?P=fence) *$"
 _LINK = r"(?:\[(?P<text>[^\[\]]+))?\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)"
 _PARTS = re.compile(rf"{_FENCE}|(?P<ticks>`+)[^`].*?(?P=ticks)|{_LINK}", re.S | re.M)
+# "0.743 ± 0.009" or "[-0.306, +0.205]".
+_FIGURE = re.compile(r"[-+]?[\d.]+ ± [\d.]+|\[[-+]?[\d.]+, [-+]?[\d.]+\]")
 
 
 class BrokenLink(Exception):
@@ -63,7 +65,7 @@ def stage(folder: Path) -> None:
     files: set[str] = set()
     for path, site_path in pages().items():
         text = (ROOT / path).read_text(encoding="utf-8")
-        _write(folder, site_path, rewritten(text, path, files))
+        _write(folder, site_path, unbroken(rewritten(text, path, files)))
     for site_path, text in api_pages().items():
         _write(folder, site_path, text)
     for path in sorted(files):
@@ -93,6 +95,15 @@ def rewritten(text: str, page: str, files: set[str]) -> str:
         return f"{_text(match, path)}]({link}{match['anchor'] or ''})"
 
     return _PARTS.sub(replaced, text)
+
+
+def unbroken(text: str) -> str:
+    """Returns a page's text in whose tables no line ends within a figure or an interval."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if line.startswith("|"):
+            lines[number] = _FIGURE.sub(lambda match: match[0].replace(" ", "\u00a0"), line)
+    return "\n".join(lines)
 
 
 def _text(match: re.Match[str], path: str) -> str:

@@ -45,8 +45,8 @@ def _sections(group: Any, context: Any) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    """Text on one line, in which no character would end a table's cell."""
-    return re.sub(r"\s+", " ", text).strip().replace("|", r"\|")
+    """Text on one line. A bar would end the cell, and Markdown's writers differ on escaped ones."""
+    return re.sub(r"\s+", " ", text).strip().replace("|", "/")
 
 
 if __name__ == "__main__":

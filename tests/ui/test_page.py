@@ -43,4 +43,4 @@ def test_a_row_says_what_an_option_takes_and_its_default() -> None:
     row = "| `--jobs <int range>` | Shadows trained at once. [default: 2; x>=1] |\n"
     assert row in section("audit")
     # A bar would end the cell.
-    assert "`--display <rich\\|plain\\|json\\|none>`" in section("run")
+    assert "`--display <rich/plain/json/none>`" in section("run")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from website.stage import BrokenLink, pages, rewritten, site_path_of, stage
+from website.stage import BrokenLink, pages, rewritten, site_path_of, stage, unbroken
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,9 @@ def test_every_page_and_every_linked_file_is_laid_out(tmp_path: Path) -> None:
 def test_no_two_files_have_the_same_place_on_the_site() -> None:
     places = [site_path_of(path) for path in pages()]
     assert len(set(places)) == len(places)
+
+
+def test_no_line_of_a_table_ends_within_a_figure() -> None:
+    row = "| mean of 5 | 0.743 ± 0.009 | -0.050 [-0.306, +0.205] * |"
+    expected = "| mean of 5 | 0.743\u00a0±\u00a00.009 | -0.050 [-0.306,\u00a0+0.205] * |"
+    assert unbroken(f"{row}\nand 1 ± 2") == f"{expected}\nand 1 ± 2"
