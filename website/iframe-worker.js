@@ -8,7 +8,10 @@ if (location.protocol === "file:") {
       document.body.append(this.frame);
       const inside = this.frame.contentWindow;
       // The script believes that it is a worker: what it posts goes to the page, not to the frame.
-      inside.postMessage = (data) => setTimeout(() => this.onmessage?.({ data }));
+      inside.postMessage = (message) => {
+        const data = structuredClone(message);
+        setTimeout(() => this.onmessage?.({ data }));
+      };
       this.ready = new Promise((resolve, reject) => {
         const script = inside.document.createElement("script");
         script.src = new URL(url, location.href).href;
@@ -19,7 +22,9 @@ if (location.protocol === "file:") {
       this.ready.catch((event) => this.onerror?.(event));
     }
 
-    postMessage(data) {
+    // Messages between page and worker are copies: neither side sees what the other changes later.
+    postMessage(message) {
+      const data = structuredClone(message);
       this.ready.then((inside) => inside.onmessage({ data }), () => {});
     }
 

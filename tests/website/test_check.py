@@ -10,7 +10,8 @@ from website.check import faults
 def site(folder: Path, body: str) -> Path:
     (folder / "sub").mkdir()
     (folder / "index.html").write_text(f"<h1 id='start'>x</h1>{body}", encoding="utf-8")
-    (folder / "sub/page.html").write_text("<h2 id='part two'></h2>", encoding="utf-8")
+    part = "<h2 id='part two'></h2><a href='#part%20two'></a>"
+    (folder / "sub/page.html").write_text(part, encoding="utf-8")
     (folder / "sub/index.html").write_text("<a href='../index.html#start'></a>", encoding="utf-8")
     (folder / "table.csv").write_text("a,b\n", encoding="utf-8")
     return folder
@@ -60,3 +61,8 @@ def test_a_bad_link_is_named_with_its_page(tmp_path: Path, body: str, sentence: 
 def test_a_style_that_fetches_is_named(tmp_path: Path, rule: str) -> None:
     (site(tmp_path, "") / "a.css").write_text(rule, encoding="utf-8")
     assert list(faults(tmp_path)) == ["a.css fetches from a network"]
+
+
+def test_the_page_that_a_server_shows_anywhere_links_from_the_root(tmp_path: Path) -> None:
+    (site(tmp_path, "") / "404.html").write_text("<a href='/index.html'></a>", encoding="utf-8")
+    assert list(faults(tmp_path)) == []

@@ -44,17 +44,23 @@ def test_a_link_leads_to_the_same_place_on_the_site(page: str, link: str, expect
     assert rewritten(link, page, set()) == expected
 
 
-@pytest.mark.parametrize("link", ["[a](nowhere.md)", "[a](../../outside.md)"])
+@pytest.mark.parametrize("link", ["[a](nowhere.md)", "[a](../../nowhere.md)", "[a](../..)"])
 def test_a_link_that_leads_nowhere_stops_the_build(link: str) -> None:
     with pytest.raises(BrokenLink, match=r"docs/index\.md links to .*, which does not exist"):
         rewritten(link, "docs/index.md", set())
 
 
-def test_a_linked_folder_brings_its_files_and_nothing_that_programs_left_behind() -> None:
+def test_a_linked_folder_brings_its_files_and_nothing_that_programs_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("website.stage.ROOT", tmp_path)
+    kept = ("examples/a.toml", "examples/deep/b.py")
+    for name in (*kept, "examples/.cache/c.py", "examples/deep/__pycache__/b.pyc", "other.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
     files: set[str] = set()
-    rewritten("[a](../examples/heart)", "docs/data.md", files)
-    names = ("hospitals.toml", "make_visits.py", "visits.toml")
-    assert files == {"examples/heart", *(f"examples/heart/{name}" for name in names)}
+    rewritten("[a](../examples)", "docs/data.md", files)
+    assert files == {"examples", "examples/deep", *kept}
 
 
 def test_every_page_and_every_linked_file_is_laid_out(tmp_path: Path) -> None:
@@ -63,7 +69,8 @@ def test_every_page_and_every_linked_file_is_laid_out(tmp_path: Path) -> None:
     assert [name for name in pages().values() if not (folder / "docs" / name).exists()] == []
     code = (folder / "docs/files/securefl/data/coins.py.md").read_text(encoding="utf-8")
     assert (ROOT / "securefl/data/coins.py").read_text(encoding="utf-8") in code
-    assert "[site.toml" not in (folder / "docs/files/examples/deploy/index.md").read_text()
+    listing = (folder / "docs/files/examples/deploy/index.md").read_text(encoding="utf-8")
+    assert "- [compose.yaml](compose.yaml.md)\n" in listing
     assert (folder / "zensical.toml").exists()
     with pytest.raises(FileExistsError):
         stage(folder)
