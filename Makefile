@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-dicom bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-privacy bench-published bench-robust bench-scanners bench-secagg bench-selection bench-sketches bench-topologies bench-tuning clean
+.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages docs bench bench-audit bench-deploy bench-dicom bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-privacy bench-published bench-robust bench-scanners bench-secagg bench-selection bench-sketches bench-topologies bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -59,8 +59,23 @@ test-slow: setup ## the long suites, and a smoke test under the second set of ve
 
 pages: setup ## the pages that are made from docstrings
 	$(BIN)/python -m securefl.scenario.page > docs/scenario.md
+	$(BIN)/python -m securefl.ui.page > docs/cli.md
 	$(BIN)/python -m defenses.page > docs/rules.md
 	$(BIN)/python -m securefl.privacy.lint.page > docs/mistakes.md
+
+# The generator of the site in an environment of its own. It reads our sources, and imports none.
+.venv-docs/.installed: website/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+SITE := build/website
+
+docs: .venv-docs/.installed ## the documentation as a site in build/website/site; any warning or broken link fails (under a minute)
+	rm -rf $(SITE)
+	.venv-docs/bin/python -m website.stage $(SITE)
+	.venv-docs/bin/zensical build --strict --config-file $(SITE)/zensical.toml
+	.venv-docs/bin/python -m website.check $(SITE)/site
 
 bench: setup ## the studies of docs/results (under 10 minutes; goes on where it stopped)
 	$(BIN)/securefl bench privacy-utility --out runs/privacy-utility
@@ -153,4 +168,4 @@ bench-secagg: setup ## masks beside Flower's SecAgg+, each in its own environmen
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.secagg --peer .venv-peers/bin/python --out docs/results/secagg
 
 clean: ## remove the environments and caches
-	rm -rf .venv .venv-deploy .venv-flower .venv-peers .venv-flower-deployed .venv-flower-sim .venv-pfl .venv-fluke .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-deploy .venv-docs .venv-flower .venv-peers .venv-flower-deployed .venv-flower-sim .venv-pfl .venv-fluke .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -49,7 +49,7 @@ def run(
     code by references such as "python:FILE.py:function". Where an object stands the scenario names
     nothing else, except for the default; further keys of its table are the object's parameters:
 
-    run({"model": {"width": 32}, "attack": {"clients": [0]}}, "out", model=Net, attack=flip)
+        run({"model": {"width": 32}, "attack": {"clients": [0]}}, "out", model=Net, attack=flip)
 
     Args:
         scenario: from `load_scenario` or `parse_scenario`, or a TOML file, TOML text or a dict.

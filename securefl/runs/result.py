@@ -22,9 +22,9 @@ if TYPE_CHECKING:  # a table has torch imported already, but no reader of types 
 class Result(Mapping[str, Any]):
     """The final metrics of a run as a mapping, and what else its folder holds.
 
-    result = securefl.run(scenario, Path("runs/mine"))
-    result["accuracy"], len(result.rounds)
-    labels = result.model()(features).argmax(dim=1)
+        result = securefl.run(scenario, Path("runs/mine"))
+        result["accuracy"], len(result.rounds)
+        labels = result.model()(features).argmax(dim=1)
 
     Attributes:
         metrics: the final metrics, with their types.
