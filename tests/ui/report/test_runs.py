@@ -47,7 +47,10 @@ def test_the_lane_is_with_what_was_run_and_other_figures_have_a_part_of_their_ow
     ]
 
 
-def test_without_figures_there_is_no_empty_part(tmp_path: Path) -> None:
+def test_without_figures_there_is_no_empty_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "figures_of", lambda folder: [])
     text = write_report(made(tmp_path / "run", [Made("a")])).read_text(encoding="utf-8")
     assert "#figures" not in text
     assert "<figure" not in text

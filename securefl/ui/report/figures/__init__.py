@@ -3,17 +3,22 @@
 Every figure has its numbers as a table. A figure that has nothing to show is left out.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from securefl.runs.folder import RunFolder
 from securefl.ui.report.figure import Figure
+from securefl.ui.report.sharing import shareable
+from securefl.ui.report.table import Table
 
 if TYPE_CHECKING:
     from securefl.audit.findings import Findings
     from securefl.privacy.accounting.profile import Profile
     from securefl.ui.report.figures.settings import Setting
 
+# What people read of a drawing: texts between elements, and what is said instead of it.
+_TEXTS = re.compile(r"(?<=>)[^<>]+(?=<)|(?<=aria-label=\")[^\"]+")
 Draw = Callable[[Sequence["Setting"]], Figure | None]
 
 
@@ -31,8 +36,10 @@ def figures_of(folder: RunFolder) -> list[Figure]:
     if settings.damaged:
         cells = "1 cell is" if settings.damaged == 1 else f"{settings.damaged} cells are"
         remark = f" {cells} damaged and left out."
-    figures = list(_figures(settings.all))
-    return [figure._replace(caption=figure.caption + remark) for figure in figures]
+    return [
+        _to_be_shared(figure._replace(caption=figure.caption + remark))
+        for figure in _figures(settings.all)
+    ]
 
 
 def figures_of_audit(
@@ -50,6 +57,24 @@ def figures_of_audit(
 
     figure = roc(findings, profile, name=name)
     return [] if figure is None else [figure]
+
+
+def _to_be_shared(figure: Figure) -> Figure:
+    """Returns a figure without folders of a machine: labels and scenarios may quote paths."""
+    svg = _TEXTS.sub(lambda text: shareable(text[0]), figure.svg)
+    rows = [
+        [shareable(cell) if isinstance(cell, str) else cell for cell in row]
+        for row in figure.table.rows
+    ]
+    head = [shareable(name) for name in figure.table.head]
+    return Figure(
+        figure.name,
+        shareable(figure.title),
+        shareable(figure.caption),
+        shareable(figure.alt),
+        svg,
+        Table(head, rows),
+    )
 
 
 def _figures(settings: Sequence["Setting"]) -> Iterator[Figure]:
