@@ -24,7 +24,7 @@ from securefl.ui.report.table import csv_of
 from securefl.ui.report.values import Values, values_in
 from securefl.ui.report.verdict import verdict
 
-LANE = "lane"  # the figure of who saw what
+LANE = "lane"  # names of figures of who saw what begin with it
 
 
 class Picture(NamedTuple):
@@ -43,7 +43,7 @@ class RunsPart(NamedTuple):
         notices: what has to be said before the numbers.
         verdict: in three sentences at most.
         values: in force.
-        lane: the figure of who saw what; None without one.
+        lanes: the figures of who saw what, one for each kind of run.
         seen: the same as a table, of a single run.
         pictures: all other figures.
         study: the tables that a study wrote.
@@ -62,7 +62,7 @@ class RunsPart(NamedTuple):
     notices: Sequence[Notice]
     verdict: Sequence[str]
     values: Values
-    lane: Picture | None
+    lanes: Sequence[Picture]
     seen: PageTable | None
     pictures: Sequence[Picture]
     study: Sequence[Block]
@@ -99,7 +99,8 @@ def _runs(folder: RunFolder) -> RunsPart:
     remarks = remarks_in(folder.path)
     groups = groups_of(looks_at(folder, request))
     found = checks(folder, groups)
-    pictures = {figure.name: _picture(figure) for figure in figures_of(folder)}
+    pictures = [_picture(figure) for figure in figures_of(folder)]
+    lanes = [picture for picture in pictures if picture.figure.name.startswith(LANE)]
     name = single(groups)
     has_remarks = (folder.path / REMARKS).is_file()
     return RunsPart(
@@ -108,9 +109,9 @@ def _runs(folder: RunFolder) -> RunsPart:
         notices=notices(request, groups, environment),
         verdict=verdict(request, groups, found.mistakes),
         values=values_in(groups),
-        lane=pictures.pop(LANE, None),
+        lanes=lanes,
         seen=None if name is None else observed(folder.named(name)),
-        pictures=list(pictures.values()),
+        pictures=[picture for picture in pictures if picture not in lanes],
         study=blocks_in(folder.path / "tables.md"),
         rows=table_of_rows(groups, remarks),
         sites=table_of_sites(groups),
