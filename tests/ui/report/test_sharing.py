@@ -11,7 +11,7 @@ from securefl.ui.report.sharing import named, reason_in_short, shareable
         ("cannot read /home/jane/data/heart.csv: denied", "cannot read …/heart.csv: denied"),
         ("path = '/home/Jane Doe/a b.csv'", "path = '…/a b.csv'"),
         ('path = "~/records.parquet"', 'path = "…/records.parquet"'),
-        ("see ~/work/notes.txt", "see …/notes.txt"),
+        ("see ~/records/notes.txt", "see …/notes.txt"),
         ('"C:\\\\Users\\\\jane\\\\x.csv"', '"…/x.csv"'),
         ("C:\\Users\\jane\\x.csv", "…/x.csv"),
         ("(/srv/site-7/a/b.toml)", "(…/b.toml)"),
