@@ -88,23 +88,28 @@ def _scores(dealt: Sites, moment: Moment, asked: Examples, stream: Keystream) ->
     steps = -gradients(dealt.model, dealt.task, asked, moment.weights)
     questions = steps / steps.norm(dim=1, keepdim=True)
     usual = float(moment.rows.norm(dim=1).median())
-    everybody = moment.rows.sum(dim=0).expand(CLIENTS, -1)
-    group = GROUP_SIZE * groups(moment.rows)
-    # Anybody else may be the colluder: the next client of the group.
-    by_group = moment.rows.reshape(-1, GROUP_SIZE, moment.rows.shape[1])
-    colluders = by_group.roll(-1, dims=1).reshape(moment.rows.shape)
-    seen = {
-        FULL: moment.rows,
-        SUM: everybody,
-        SUM_ASKED: everybody - colluders,
-        GROUP: group,
-        GROUP_ASKED: group - colluders,
-    }
+    seen = seen_in_the_clear(moment.rows)
     scores = {name: questions @ rows.T / usual for name, rows in seen.items()}
     for size in SIZES:
         answers = [answer(moment.rows, question, size, stream) for question in questions]
         scores[asked_by(size)] = torch.stack(answers) / usual
     return scores
+
+
+def seen_in_the_clear(rows: Tensor) -> dict[str, Tensor]:
+    """Returns observer -> what it sees with each client's update in it, (clients, d)."""
+    everybody = rows.sum(dim=0).expand_as(rows)
+    group = GROUP_SIZE * groups(rows)
+    # Anybody else may be the colluder: the next client of the group.
+    by_group = rows.reshape(-1, GROUP_SIZE, rows.shape[1])
+    colluders = by_group.roll(-1, dims=1).reshape(rows.shape)
+    return {
+        FULL: rows,
+        SUM: everybody,
+        SUM_ASKED: everybody - colluders,
+        GROUP: group,
+        GROUP_ASKED: group - colluders,
+    }
 
 
 def asked_by(size: int) -> str:

@@ -9,7 +9,15 @@ import torch
 from benchmarks.experiments import sketch_choices, sketches
 from benchmarks.experiments.sketch_choices import agreements
 from benchmarks.experiments.sketch_mixes import from_others, predicted, r2
-from benchmarks.experiments.sketch_questions import FULL, SUM, answer
+from benchmarks.experiments.sketch_questions import (
+    FULL,
+    GROUP,
+    GROUP_ASKED,
+    SUM,
+    SUM_ASKED,
+    answer,
+    seen_in_the_clear,
+)
 from benchmarks.experiments.sketch_rounds import DEALS, SIZES, apart, matrix, sites
 from benchmarks.experiments.table import NO_GOAL, Row
 from securefl.rng import seeded_keystream
@@ -43,6 +51,21 @@ def test_an_answer_is_the_scalar_product_of_two_sketches() -> None:
     # A row's own length stays, divided by twice that of the question: up to 17 / 200.
     torch.testing.assert_close(measured.float(), expected, rtol=0, atol=0.3)
     assert float((measured - rows.double() @ question.double()).abs().max()) > 0.3
+
+
+def test_a_sum_loses_the_update_of_the_colluder_and_keeps_that_of_the_client() -> None:
+    # Client i's update is 1 at i: what is seen is whose updates are in it.
+    seen = seen_in_the_clear(torch.eye(8))
+    members = {
+        name: [set(row.nonzero().flatten().tolist()) for row in rows] for name, rows in seen.items()
+    }
+    assert members[FULL] == [{client} for client in range(8)]
+    assert members[SUM] == [set(range(8))] * 8
+    assert members[SUM_ASKED][0] == {0, 2, 3, 4, 5, 6, 7}
+    assert members[SUM_ASKED][7] == {0, 1, 2, 3, 5, 6, 7}
+    assert members[GROUP] == [{0, 1, 2, 3}] * 4 + [{4, 5, 6, 7}] * 4
+    assert members[GROUP_ASKED][:4] == [{0, 2, 3}, {0, 1, 3}, {0, 1, 2}, {1, 2, 3}]
+    assert all(set(rows.unique().tolist()) <= {0.0, 1.0} for rows in seen.values())
 
 
 def test_mixes_behind_straight_directions_are_found_from_distances_alone() -> None:

@@ -12,6 +12,8 @@ _QUOTED_PATH = re.compile(r"""(?P<mark>["'])(?P<path>(?:[/~\\]|[A-Za-z]:[/\\])[^
 _BARE_PATH = re.compile(
     r"""(?<![\w/.:~…-])(?P<path>(?:~|[A-Za-z]:)?[/\\](?:[^/\\\s"'<>()]+[/\\])+[^/\\\s"'<>(),;:]*)"""
 )
+# Code that a scenario names: its path ends at a colon and may hold spaces.
+CODE_PATH = re.compile(r"(?<=python:)[^:\"'\n]*[/\\]")
 _HOST = re.compile(r"""\b(?P<scheme>[a-z][a-z0-9+.-]{1,9}://)[^/\s"'<>]+""")
 _ADDRESS = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?(?![\d.])")
 _ERROR = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(?::|,|$)", re.MULTILINE)
@@ -22,6 +24,7 @@ _RIGHT_TO_LEFT = ("R", "AL")
 
 def shareable(text: str) -> str:
     """Returns text with only the last part of each absolute path, and without hosts."""
+    text = CODE_PATH.sub(f"{CUT}/", text)
     text = _HOST.sub(rf"\g<scheme>{CUT}", text)
     text = _ADDRESS.sub(CUT, text)
     text = _QUOTED_PATH.sub(_without_folders, text)

@@ -15,6 +15,7 @@ from securefl.ui.report.sharing import named, reason_in_short, shareable
         ('"C:\\\\Users\\\\jane\\\\x.csv"', '"…/x.csv"'),
         ("C:\\Users\\jane\\x.csv", "…/x.csv"),
         ("(/srv/site-7/a/b.toml)", "(…/b.toml)"),
+        ("rule python:/home/Jane Doe/own.py:rule", "rule python:…/own.py:rule"),
         ("https://hospital.example:8443/rounds/3", "https://…/rounds/3"),
         ("no answer from 10.1.2.3:8443", "no answer from …"),
         # What looks a little like a path and is none stays as it is.

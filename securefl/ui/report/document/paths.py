@@ -8,14 +8,13 @@ import shlex
 from dataclasses import replace
 
 from securefl.audit.findings import Findings
+from securefl.ui.report.sharing import CODE_PATH
 
 # The folders of a path that begins at a root, a home or above the working folder: at the start of a
 # word, or where a value, a text or a list begins in it.
 _IN_WORDS = re.compile(
     r"""(^|[=\[,"']\s*)(?:~[\w.-]*|[A-Za-z]:|\.\.)?(?:[/\\][^"'\[\],]*)?[/\\](?=[^/\\"'\],])"""
 )
-# Of code that a scenario names, whose path ends at a colon and may hold spaces.
-_OF_CODE = re.compile(r"(?<=python:)[^:\"'\n]*[/\\]")
 # Anywhere in a sentence, where a path ends at a space.
 _IN_TEXT = re.compile(
     r"""(?<![\w./\\~-])(?:~[\w.-]*|[A-Za-z]:|\.\.)?(?:[/\\][^\s"'<>()\[\],;/\\]+)+[/\\](?=[^\s/\\])"""
@@ -28,12 +27,12 @@ def without_paths(command: str) -> str:
         words = shlex.split(command)
     except ValueError:  # a damaged command is shown as one word
         words = [command]
-    return shlex.join(_IN_WORDS.sub(r"\1", _OF_CODE.sub("", word)) for word in words)
+    return shlex.join(_IN_WORDS.sub(r"\1", CODE_PATH.sub("", word)) for word in words)
 
 
 def without_folders(text: str) -> str:
     """Returns a text whose absolute paths have lost their folders."""
-    return _IN_TEXT.sub("", _OF_CODE.sub("", text))
+    return _IN_TEXT.sub("", CODE_PATH.sub("", text))
 
 
 def shared(findings: Findings) -> Findings:
