@@ -98,7 +98,7 @@ def _scores(dealt: Sites, moment: Moment, asked: Examples, stream: Keystream) ->
 
 def seen_in_the_clear(rows: Tensor) -> dict[str, Tensor]:
     """Returns observer -> what it sees with each client's update in it, (clients, d)."""
-    everybody = rows.sum(dim=0).expand_as(rows)
+    everybody = rows.sum(dim=0).expand(len(rows), -1)
     group = GROUP_SIZE * groups(rows)
     # Anybody else may be the colluder: the next client of the group.
     by_group = rows.reshape(-1, GROUP_SIZE, rows.shape[1])

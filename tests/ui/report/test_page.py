@@ -192,8 +192,12 @@ def test_paths_hosts_and_tracebacks_stay_out(tmp_path: Path) -> None:
         text="# from /home/jane/secret/records.csv at http://hospital-7.example:80/x\n",
     )
     text = page_of(folder)
+    downloads = read(text).downloads
+    assert downloads
     for private in ("jane", "age 93", "Traceback", "hospital-7", str(tmp_path)):
         assert private not in text
+        # Tables travel inside of links.
+        assert not [name for name, held in downloads.items() if private in held]
     assert "ValueError" in text
     assert "…/records.csv" in text
 
